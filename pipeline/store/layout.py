@@ -1,0 +1,109 @@
+"""Every path of a run, and nowhere else.
+
+Invariant: no other module puts together the name of a file or folder inside a run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pipeline.store.objects import join
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LAYER_FILE = re.compile(r"^\d{3,}-(?P<layer>.+)\.parquet$")
+_DONE = re.compile(r"^(?P<shard>\d{5,})\.json$")
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """The paths of one job's folder of a run.
+
+    Attributes:
+        run: the run's folder, a path or URL.
+        job: the job's name.
+    """
+
+    run: str
+    job: str
+
+    @property
+    def url(self) -> str:
+        """The job's folder."""
+        return join(self.run, self.job)
+
+    @property
+    def manifest(self) -> str:
+        """What publishes the job's tables."""
+        return join(self.url, "manifest.json")
+
+    @property
+    def work(self) -> str:
+        """The folder of everything that goes once the manifest stands."""
+        return join(self.url, "_work")
+
+    @property
+    def plan(self) -> str:
+        """The plan of the work under way."""
+        return join(self.work, "plan.json")
+
+    @property
+    def image_list(self) -> str:
+        """The list of images that the plan's shards are slices of."""
+        return join(self.work, "image_list.parquet")
+
+    @property
+    def done_folder(self) -> str:
+        """The folder of the shards' markers."""
+        return join(self.work, "done")
+
+    def done(self, shard_index: int) -> str:
+        """The marker of a shard."""
+        return join(self.done_folder, f"{shard_index:05d}.json")
+
+    def part(self, shard_index: int, attempt: str, table: str) -> str:
+        """The part of a table that one attempt at a shard wrote."""
+        return join(self.work, "parts", f"{shard_index:05d}-{attempt}-{table}.parquet")
+
+    def table(self, name: str) -> str:
+        """The folder of a table."""
+        return join(self.url, name)
+
+    def table_file(self, table: str, filename: str) -> str:
+        """One file of a table."""
+        return join(self.table(table), filename)
+
+    def relative(self, url: str) -> str:
+        """``url`` as a `FileRecord` names it: below the job's folder."""
+        return url.removeprefix(self.url + "/")
+
+    def at(self, path: str) -> str:
+        """The URL of a `FileRecord`'s path."""
+        return join(self.url, path)
+
+
+def layer_file(position: int, layer: str) -> str:
+    """The file of one layer in a table that has one file a layer: ``007-features.7.parquet``.
+
+    Args:
+        position: the layer's order in the network, from 0; keeps names unique and sorted.
+        layer: the node's name; what a file system or a URL could misread becomes ``_``.
+    """
+    return f"{position:03d}-{_safe(layer)}.parquet"
+
+
+def may_hold_layer(filename: str, layer: str) -> bool:
+    """Whether a table's file, by its name, may have rows of ``layer``; True where in doubt."""
+    match = _LAYER_FILE.match(filename)
+    return match is None or match["layer"] == _safe(layer)
+
+
+def shard_of_marker(filename: str) -> int | None:
+    """The shard whose marker has this file name; None for any other file."""
+    match = _DONE.match(filename)
+    return int(match["shard"]) if match else None
+
+
+def _safe(layer: str) -> str:
+    return _UNSAFE.sub("_", layer)[:_LONGEST_NAME]
