@@ -1,0 +1,1 @@
+"""From a folder, manifest, table or tar to batches of pixels."""
