@@ -1,0 +1,1 @@
+"""Pure torch: no files, no Ray."""

@@ -1,0 +1,255 @@
+"""The transpose of each operation: what a signal becomes on its way down (ZF 2.1).
+
+Every function works on regions: its result covers all input positions that the given output
+positions read, padding included. The invariant: where two pooling windows chose the same place
+their signals add, as the transpose of the forward's selection demands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, fx
+
+from pipeline.models.cones import Geometry, Region
+from pipeline.models.graph import Node
+from pipeline.models.operations import Window, arguments_of
+
+Windows = tuple[Window, Window]
+
+
+def call_with(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any]) -> Any:
+    """Run a node's own operation on other values of its inputs.
+
+    Args:
+        geometry: of the traced network.
+        node: the operation.
+        inputs: the inputs that depend on the image; sizes are read off these, and parameters off
+            the model.
+    """
+
+    def static(used: fx.Node) -> Any:
+        if used in inputs:
+            return inputs[used]
+        if used in geometry.fields:  # only its shape can matter
+            return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
+        values = {source: static(source) for source in used.all_input_nodes}
+        return geometry.graph.call(geometry.nodes[used], values)
+
+    return geometry.graph.call(node, {used: static(used) for used in node.fx.all_input_nodes})
+
+
+def _shape_beside(geometry: Geometry, node: fx.Node, inputs: dict[fx.Node, Any]) -> tuple[int, ...]:
+    """The shape of a node's value for the rows and the region that the inputs have."""
+    near, value = next((n, v) for n, v in inputs.items() if isinstance(v, Tensor))
+    shape = [value.shape[0], *geometry.fields[node].shape[1:]]
+    # A crop meets only operations that keep the map: a size read anywhere is that of the crop.
+    if value.shape[1:] != geometry.fields[near].shape[1:]:
+        for dim, like in zip(geometry.map_dims(node), geometry.map_dims(near), strict=True):
+            shape[dim] = value.shape[like]
+    return tuple(shape)
+
+
+def switches(
+    value: Tensor, windows: Windows, positions: tuple[int, int], pad: tuple[int, int]
+) -> Tensor:
+    """Where in its window each maximum was (ZF: switches).
+
+    Args:
+        value: the pool's input [N, C, H, W].
+        windows: down and across.
+        positions: rows and columns of the pool's output.
+        pad: rows and columns of padding before the first position of ``value``.
+
+    Returns:
+        uint8 [N, C, rows, columns], int32 for windows of more than 256 places: row-major place in
+        the window, the first of equal maxima.
+    """
+    down, across = windows
+    after = [
+        (count - 1) * window.stride + window.reach + 1 - before - size
+        for count, window, before, size in zip(
+            positions, windows, pad, value.shape[2:], strict=True
+        )
+    ]
+    if any(pad) or any(after):
+        value = F.pad(value, (pad[1], after[1], pad[0], after[0]), value=-torch.inf)
+    _, index = F.max_pool2d(
+        value,
+        (down.size, across.size),
+        (down.stride, across.stride),
+        0,
+        (down.dilation, across.dilation),
+        return_indices=True,
+    )
+    y, x = index.div(value.shape[3], rounding_mode="floor"), index % value.shape[3]
+    rows = torch.arange(positions[0], device=value.device)[:, None] * down.stride
+    columns = torch.arange(positions[1], device=value.device) * across.stride
+    place = (y - rows).div_(down.dilation, rounding_mode="floor") * across.size
+    place += (x - columns).div_(across.dilation, rounding_mode="floor")
+    return place.to(torch.uint8 if down.size * across.size <= 256 else torch.int32)
+
+
+def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
+    """Each value goes back to the place where the maximum was; zero elsewhere (ZF 2.1).
+
+    Args:
+        signal: [n, C, rows, columns].
+        places: of the same shape, see `switches`.
+        windows: down and across.
+    """
+    result = _input_of(signal, windows)
+    for k, part in enumerate(_parts(result, signal, windows)):
+        part.add_(torch.where(places == k, signal, 0))
+    return result
+
+
+def spread_evenly(signal: Tensor, windows: Windows) -> Tensor:
+    """The transpose of a sum over windows: every place of a window gets its value."""
+    if signal.shape[2:] == (1, 1):
+        down, across = windows
+        size = (down.reach + 1, across.reach + 1)
+        return signal.expand(*signal.shape[:2], *size)
+    result = _input_of(signal, windows)
+    for part in _parts(result, signal, windows):
+        part.add_(signal)
+    return result
+
+
+def _input_of(signal: Tensor, windows: Windows) -> Tensor:
+    sizes = [
+        (count - 1) * window.stride + window.reach + 1
+        for count, window in zip(signal.shape[2:], windows, strict=True)
+    ]
+    return torch.zeros(
+        (*signal.shape[:2], *sizes), dtype=signal.dtype, device=signal.device
+    ).contiguous(memory_format=torch.channels_last)
+
+
+def _parts(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
+    """The places of ``result`` that lie at place k of every window, for k in row-major order."""
+    down, across = windows
+    rows = (signal.shape[2] - 1) * down.stride + 1
+    columns = (signal.shape[3] - 1) * across.stride + 1
+    return [
+        result[:, :, y : y + rows : down.stride, x : x + columns : across.stride]
+        for y in range(0, down.reach + 1, down.dilation)
+        for x in range(0, across.reach + 1, across.dilation)
+    ]
+
+
+def average_counts(
+    geometry: Geometry, node: Node, region: Region, positions: tuple[Tensor, Tensor]
+) -> Tensor:
+    """What an average pool divides by at each output position.
+
+    Returns:
+        int64 [n, 1, rows, columns]; n is 1 where the region is the whole map, and all are 1 where
+        one number holds everywhere.
+    """
+    windows = geometry.windows(node)
+    if windows is None:
+        raise ValueError(f"{node.name} has no even windows")
+    arguments = arguments_of(node.fx, node.kind, geometry.graph.module)
+    if arguments.get("divisor_override"):
+        return torch.tensor(arguments["divisor_override"]).reshape(1, 1, 1, 1)
+    counts_padding = bool(arguments.get("count_include_pad", True))
+    source = geometry.data_inputs(node.fx)[0]
+    counts = []
+    for window, span, p, length in zip(
+        windows, (region.down, region.across), positions, geometry.map_size(source), strict=True
+    ):
+        seeds = p[:1] if region.whole else p
+        first = span.starts(seeds)[:, None] + torch.arange(span.size, device=p.device)
+        first = first * window.stride - window.padding
+        last = (first + window.size).clamp(max=length + window.padding)
+        if not counts_padding:
+            first, last = first.clamp(min=0), last.clamp(max=length)
+        # Positions outside the map have no window; they are masked, but must not divide by 0.
+        counts.append((last - first).clamp(min=1))
+    return (counts[0][:, :, None] * counts[1][:, None, :])[:, None]
+
+
+def convolution(geometry: Geometry, node: Node) -> dict[str, Any]:
+    """``weight``, ``bias``, ``stride``, ``dilation`` and ``groups`` of a convolution."""
+    module = geometry.graph.module
+    arguments = arguments_of(node.fx, node.kind, module)
+    if node.fx.op == "call_module":
+        own = module.get_submodule(str(node.fx.target))
+        arguments |= {"weight": own.weight, "bias": own.bias}
+    names = ("weight", "bias", "stride", "dilation", "groups")
+    return {name: call_static(geometry, arguments.get(name)) for name in names}
+
+
+def call_static(geometry: Geometry, value: Any) -> Any:
+    """A parameter, whether it stands in the graph as a node or as itself."""
+    if not isinstance(value, fx.Node):
+        return value
+    values = {used: call_static(geometry, used) for used in value.all_input_nodes}
+    return geometry.graph.call(geometry.nodes[value], values)
+
+
+def filter_transposed(signal: Tensor, parameters: dict[str, Any]) -> Tensor:
+    """The layer's own filters, transposed (ZF 2.1)."""
+    return F.conv_transpose2d(
+        signal,
+        parameters["weight"],
+        None,
+        parameters["stride"],
+        0,
+        0,
+        parameters["groups"],
+        parameters["dilation"],
+    )
+
+
+def rectify(signal: Tensor, rule: str, slope: Tensor | None) -> Tensor:
+    """An activation function on the way down.
+
+    Args:
+        signal: from above.
+        rule: deconvnet: ReLU on the signal (ZF 2.1). guided: that, and the forward's gate.
+            gradient: the slope of the forward.
+        slope: the activation's derivative on the way up; None for the deconvnet.
+    """
+    if rule != "gradient":
+        signal = signal.clamp(min=0)
+    return signal if slope is None else signal * slope
+
+
+def slope_of(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any], value: Tensor) -> Tensor:
+    """The derivative of an activation function: bool for rectifiers, else float, as ``value``."""
+    if node.kind == "relu":
+        return value > 0
+    if node.kind == "relu6":
+        return (value > 0) & (value < 6)
+    ((source, before),) = inputs.items()
+    return pull_back(geometry, node, {source: before}, torch.ones_like(value))[source]
+
+
+def pull_back(
+    geometry: Geometry, node: Node, inputs: dict[fx.Node, Any], signal: Any
+) -> dict[fx.Node, Tensor]:
+    """The transposed derivative of one operation at the given inputs, by torch's autograd.
+
+    Args:
+        geometry: of the traced network.
+        node: the operation.
+        inputs: values of the inputs that depend on the image.
+        signal: for the node's value; for a tuple, a dict of signals by index.
+
+    Returns:
+        The signal for each input.
+    """
+    with torch.enable_grad():
+        leaves = {source: value.detach().requires_grad_() for source, value in inputs.items()}
+        result = call_with(geometry, node, dict(leaves))
+        if isinstance(signal, dict):
+            results = [result[index] for index in signal]
+            signals = list(signal.values())
+        else:
+            results, signals = [result], [signal]
+        grads = torch.autograd.grad(results, list(leaves.values()), signals, allow_unused=True)
+    return {source: grad for source, grad in zip(leaves, grads, strict=True) if grad is not None}

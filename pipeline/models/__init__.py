@@ -1,0 +1,1 @@
+"""Load a network, trace it, and know the geometry of every node."""

@@ -1,0 +1,207 @@
+"""The layout of a value and the receptive field of each of its channels.
+
+Every value carries a `Field`: where its channels and map rows and columns lie, and for each
+channel the affine box ``[y * stride + low, y * stride + high)`` down, and the same across. Fields
+are kept per channel because concatenations join branches that see differently much (DenseNet,
+GoogLeNet, ShuffleNet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.models.operations import Window
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Receptive fields along one direction.
+
+    Attributes:
+        dim: the tensor's dimension that holds the positions; None where there is one position.
+        stride: input pixels between neighbouring positions.
+        low: first pixel that position 0 reads, a channel; unclipped.
+        high: one past its last pixel, a channel.
+    """
+
+    dim: int | None
+    stride: int
+    low: Ints
+    high: Ints
+
+    def union(self, other: Axis) -> Axis:
+        """The hull of both, channel by channel."""
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return replace(self, low=low, high=high)
+
+    def through(self, window: Window, positions: int) -> Axis:
+        """The field of a window's output positions, channels unchanged."""
+        back = window.padding * self.stride
+        return Axis(
+            dim=self.dim if positions > 1 else None,
+            stride=self.stride * window.stride,
+            low=self.low - back,
+            high=self.high - back + window.reach * self.stride,
+        )
+
+    def spread(self, before: int, after: int) -> Axis:
+        """The hull over each channel's neighbours ``c - before .. c + after``."""
+        count = len(self.low)
+        around = [
+            np.clip(np.arange(count) + shift, 0, count - 1) for shift in range(-before, after + 1)
+        ]
+        low = np.min([self.low[index] for index in around], axis=0)
+        return replace(self, low=low, high=np.max([self.high[index] for index in around], axis=0))
+
+    def mixed(self, groups: int, out_channels: int) -> Axis:
+        """The hull over each group's channels, given to each group's output channels."""
+        repeat = out_channels // groups
+        low = self.low.reshape(groups, -1).min(axis=1).repeat(repeat)
+        high = self.high.reshape(groups, -1).max(axis=1).repeat(repeat)
+        return replace(self, low=low, high=high)
+
+
+@dataclass(frozen=True)
+class Field:
+    """The layout of a value [1, ...] and the receptive field of each of its channels.
+
+    Attributes:
+        shape: of the value for one image.
+        channel_dims: dimensions that hold channels (two while a channel shuffle splits them).
+        down, across: fields along y and x; ``low`` and ``high`` have the channels' shape.
+        gated: behind a gate that saw the whole frame; boxes leave the gate out.
+        whole: why the boxes are the whole frame; None where they are exact.
+    """
+
+    shape: tuple[int, ...]
+    channel_dims: tuple[int, ...]
+    down: Axis
+    across: Axis
+    gated: bool = False
+    whole: str | None = None
+
+    @property
+    def channels(self) -> int:
+        """Number of units."""
+        return int(np.prod([self.shape[dim] for dim in self.channel_dims], dtype=np.int64))
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Positions down and across; 1 where there is no such dimension."""
+        down, across = self.down.dim, self.across.dim
+        return (
+            1 if down is None else self.shape[down],
+            1 if across is None else self.shape[across],
+        )
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the layout is [N, C, H, W]."""
+        return (
+            len(self.shape) == 4
+            and self.channel_dims == (1,)
+            and self.down.dim in (2, None)
+            and self.across.dim in (3, None)
+        )
+
+    def aligned_with(self, other: Field) -> bool:
+        """Whether positions and channels of both are the same places."""
+        mine, theirs = (
+            (field.channel_dims, *((axis.dim, axis.stride) for axis in (field.down, field.across)))
+            for field in (self, other)
+        )
+        return mine == theirs
+
+    @property
+    def readable(self) -> bool:
+        """Whether every dimension is known to hold the batch, channels, rows or columns."""
+        known = {0, *self.channel_dims, self.down.dim, self.across.dim} - {None}
+        loose = [d for d, size in enumerate(self.shape) if size > 1 and d not in known]
+        return not loose and len(self.channel_dims) == 1
+
+
+def coordinates(fields: list[Field]) -> list[Tensor]:
+    """Where each element of each value lies.
+
+    Returns:
+        For each field an int64 tensor [3, ...]: channel (numbered on through all fields), y, x.
+    """
+    result, first = [], 0
+    for field in fields:
+        shape = field.shape[1:]
+        channel = torch.zeros((1, *shape), dtype=torch.int64)
+        numbers = torch.arange(field.channels) + first
+        sizes = [field.shape[d] if d in field.channel_dims else 1 for d in range(len(field.shape))]
+        channel += numbers.reshape(sizes)
+        places = [channel]
+        for axis in (field.down, field.across):
+            place = torch.zeros_like(channel)
+            if axis.dim is not None:
+                sizes = [1] * len(field.shape)
+                sizes[axis.dim] = field.shape[axis.dim]
+                place += torch.arange(field.shape[axis.dim]).reshape(sizes)
+            places.append(place)
+        result.append(torch.cat(places))
+        first += field.channels
+    return result
+
+
+def read_coordinates(moved: Tensor, fields: list[Field]) -> Field | str:
+    """The field of a value whose elements came from the elements of others.
+
+    Args:
+        moved: [3, 1, ...] int64, the `coordinates` after the operation ran on them.
+        fields: of the operation's inputs, in the order in which their channels were numbered.
+
+    Returns:
+        The field, or a clause that says why there is none.
+    """
+    channel, *places = moved
+    shape = tuple(channel.shape)
+    source_strides = {(field.down.stride, field.across.stride) for field in fields}
+    if len(source_strides) > 1:
+        return "joins maps of unlike strides"
+    channel_dims = _varying(channel)
+    dims: list[int | None] = []
+    for place in places:
+        varying = [dim for dim in _varying(place) if dim not in channel_dims]
+        if len(varying) > 1:
+            return "splits the positions"
+        dims.append(varying[0] if varying else None)
+    if dims[0] is not None and dims[0] == dims[1]:
+        return "strings the positions together"
+    if not channel_dims:  # one channel: it lies in a dimension of size 1, if there is one
+        channel_dims = tuple(
+            dim for dim in range(1, len(shape)) if shape[dim] == 1 and dim not in dims
+        )[:1]
+    index = tuple(slice(None) if dim in channel_dims else 0 for dim in range(len(shape)))
+    numbers = channel[index].numpy()
+    axes = []
+    for place, dim, side in zip(places, dims, ("down", "across"), strict=True):
+        axis: Axis = getattr(fields[0], side)
+        low = np.concatenate([getattr(field, side).low.reshape(-1) for field in fields])
+        high = np.concatenate([getattr(field, side).high.reshape(-1) for field in fields])
+        offset = place[index].numpy() * axis.stride
+        step = 1
+        if dim is not None:
+            steps = place.diff(dim=dim)
+            step = int(steps.reshape(-1)[0])
+            if not bool((steps == step).all()):
+                return "reorders the positions"
+        axes.append(Axis(dim, axis.stride * step, low[numbers] + offset, high[numbers] + offset))
+    return Field(shape, channel_dims, axes[0], axes[1])
+
+
+def _varying(place: Tensor) -> tuple[int, ...]:
+    return tuple(
+        dim
+        for dim in range(1, place.dim())
+        if place.shape[dim] > 1 and not bool((place == place.narrow(dim, 0, 1)).all())
+    )

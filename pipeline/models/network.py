@@ -1,0 +1,299 @@
+"""A network as the jobs see it: named layers with their geometry, and a run that shows them.
+
+The invariant: whatever the model (traced, or hooked where it cannot be traced), a layer has one
+name, one layout and one kind of box, and the user's module leaves as it came.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.fields import Axis, Field, Ints
+from pipeline.models.graph import Graph, Node, Tap, TraceError
+from pipeline.models.operations import ACTIVATIONS
+from pipeline.models.regions import trace_fields
+from schemas.errors import LayerError, nearest
+from schemas.specs import LayerSelection
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node whose value can be scanned.
+
+    Attributes:
+        name: torchvision's name for the node.
+        position: its place in the order of execution.
+        kind: the operation.
+        field: layout and receptive fields.
+        default: whether it is selected where nothing else is asked for.
+    """
+
+    name: str
+    position: int
+    kind: str
+    field: Field
+    default: bool
+
+    @property
+    def activation(self) -> bool:
+        """Whether an activation function made it: then only values above zero count as active."""
+        return self.kind in ACTIVATIONS
+
+    @property
+    def units(self) -> int:
+        """Number of channels."""
+        return self.field.channels
+
+    @property
+    def field_size(self) -> tuple[int, int]:
+        """Height and width of the largest receptive field, in input-frame pixels."""
+        down, across = self.field.down, self.field.across
+        return int((down.high - down.low).max()), int((across.high - across.low).max())
+
+    def maps(self, value: Tensor) -> Tensor:
+        """The layer's value, or a crop's, as feature maps [N, units, height, width].
+
+        It is a view where the memory layout allows.
+        """
+        field = self.field
+        places = [axis.dim for axis in (field.down, field.across)]
+        order = [0, *field.channel_dims, *(dim for dim in places if dim is not None)]
+        order += [dim for dim in range(value.dim()) if dim not in order]
+        height, width = (1 if dim is None else value.shape[dim] for dim in places)
+        return value.permute(order).reshape(value.shape[0], self.units, height, width)
+
+    def boxes(self, units: Ints, y: Ints, x: Ints) -> Ints:
+        """Receptive fields in input-frame pixels.
+
+        Args:
+            units: channels, [n].
+            y: rows in the map, [n].
+            x: columns in the map, [n].
+
+        Returns:
+            int64 [n, 4]: y0, x0, y1, x1, half-open, unclipped.
+        """
+        down, across = self.field.down, self.field.across
+        top, left = y * down.stride, x * across.stride
+        edges = (
+            top + down.low[units],
+            left + across.low[units],
+            top + down.high[units],
+            left + across.high[units],
+        )
+        return np.stack(edges, axis=-1).astype(np.int64)
+
+
+class Network(Protocol):
+    """What a stage needs of a model.
+
+    Attributes:
+        module: the user's module.
+        layers: everything that can be scanned, in the order of execution.
+        note: what a user should know of a model that is not fully seen; None if nothing.
+    """
+
+    module: nn.Module
+    layers: tuple[Layer, ...]
+    note: str | None
+
+    def runner(self, taps: Iterable[str]) -> Callable[[Tensor, Tap], Tensor]:
+        """An execution: ``run(images [N, 3, S, S], tap) -> scores [N, classes]``."""
+
+
+class TracedNetwork:
+    """A model whose forward could be traced: every node is a layer."""
+
+    note: str | None = None
+
+    def __init__(self, graph: Graph, frame_px: int) -> None:
+        self.graph = graph
+        self.module = graph.module
+        self.fields = fields = trace_fields(graph, frame_px)
+        readable = [node for node in graph.nodes if node.name in fields]
+        self.unreadable = {
+            node.name: fields[node.name].whole or "its dimensions are of unknown meaning"
+            for node in readable
+            if not fields[node.name].readable
+        }
+        self.layers = tuple(
+            Layer(node.name, position, node.kind, fields[node.name], self._is_default(node, fields))
+            for position, node in enumerate(node for node in readable if fields[node.name].readable)
+        )
+
+    def _is_default(self, node: Node, fields: dict[str, Field]) -> bool:
+        if node.name == self.graph.output:
+            return True
+        return node.kind in ACTIVATIONS and not self._is_gate(node, fields)
+
+    def _is_gate(self, node: Node, fields: dict[str, Field]) -> bool:
+        """Only multiplies a larger map, as squeeze-excite's sigmoid does: it looks for nothing."""
+        shape = fields[node.name].shape
+        users = [other for other in self.graph.nodes if node.fx in other.fx.all_input_nodes]
+        return bool(users) and all(
+            user.kind == "mul" and user.name in fields and fields[user.name].shape != shape
+            for user in users
+        )
+
+    def runner(self, taps: Iterable[str]) -> Callable[[Tensor, Tap], Tensor]:
+        """See `Network.runner`."""
+        return self.graph.program(taps).run
+
+
+class HookedNetwork:
+    """A model that cannot be traced: activation modules are layers, seen by forward hooks.
+
+    Functional activations and the inside of custom modules stay unseen; boxes are the whole
+    frame. Hooks exist only while a run is under way.
+    """
+
+    def __init__(self, module: nn.Module, frame_px: int, why: str) -> None:
+        self.module = module
+        self.note: str | None = (
+            f"{why}; its activation modules are scanned by hooks, boxes are the whole frame"
+        )
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+        def record(name: str, value: Tensor) -> None:
+            kind = self._kinds.get(name) or self._kinds.get(name.rpartition("_")[0], "output")
+            shapes[name] = (kind, tuple(value.shape))
+
+        weight = next(module.parameters(), torch.zeros(1))
+        image = torch.zeros(1, 3, frame_px, frame_px, device=weight.device, dtype=weight.dtype)
+        self._kinds = {
+            name: kind
+            for name, child in module.named_modules()
+            if (kind := type(child).__name__.lower()) in ACTIVATIONS
+        }
+        with torch.inference_mode():
+            self._run(image, record, None)
+        self.layers = tuple(
+            Layer(name, position, kind, _whole_frame(shape, frame_px, why), default=True)
+            for position, (name, (kind, shape)) in enumerate(shapes.items())
+            if len(shape) in (2, 4)
+        )
+
+    def runner(self, taps: Iterable[str]) -> Callable[[Tensor, Tap], Tensor]:
+        """See `Network.runner`."""
+        wanted = frozenset(taps)
+        return lambda images, tap: self._run(images, tap, wanted)
+
+    def _run(self, images: Tensor, tap: Tap, wanted: frozenset[str] | None) -> Tensor:
+        calls: dict[str, int] = {}
+
+        def seen(name: str, value: Tensor) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            # As torchvision names reused modules: relu, relu_1, relu_2.
+            label = name if calls[name] == 1 else f"{name}_{calls[name] - 1}"
+            if wanted is None or label in wanted:
+                tap(label, value)
+
+        with _hooks(self.module, self._kinds, seen):
+            scores = self.module(images)
+        if not isinstance(scores, Tensor):
+            raise TraceError(
+                f"{type(self.module).__name__} returns {type(scores).__name__}, not one tensor of "
+                "class scores; wrap it in a module that does"
+            )
+        seen("output", scores)
+        return scores
+
+
+@contextmanager
+def _hooks(
+    module: nn.Module, names: Iterable[str], seen: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    handles = []
+    try:
+        for name in names:
+
+            def hook(_: nn.Module, __: object, value: Tensor, name: str = name) -> None:
+                seen(name, value)
+
+            handles.append(module.get_submodule(name).register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _whole_frame(shape: tuple[int, ...], frame_px: int, why: str) -> Field:
+    edge = np.zeros(shape[1], dtype=np.int64)
+    dims = [dim if len(shape) == 4 and shape[dim] > 1 else None for dim in (2, 3)]
+    down, across = (Axis(dim, 0, edge, edge + frame_px) for dim in dims)
+    return Field(shape, (1,), down, across, whole=why)
+
+
+def open_network(module: nn.Module, frame_px: int) -> Network:
+    """Trace a model, or hook it where it cannot be traced.
+
+    Args:
+        module: an image classifier in eval mode, [N, 3, S, S] to [N, classes]; left as it is.
+        frame_px: S.
+
+    Raises:
+        TraceError: it does not return one tensor of scores.
+    """
+    try:
+        graph = Graph(module)
+        _hold_against_module(graph, frame_px)
+    except TraceError as error:
+        return HookedNetwork(module, frame_px, str(error))
+    return TracedNetwork(graph, frame_px)
+
+
+@torch.inference_mode()
+def _hold_against_module(graph: Graph, frame_px: int) -> None:
+    """Compare both on noise: a view changed in place, or an input of None, spoil a trace."""
+    weight = next(graph.module.parameters(), torch.zeros(1))
+    noise = torch.randn(1, 3, frame_px, frame_px, generator=torch.Generator().manual_seed(0))
+    image = noise.to(device=weight.device, dtype=weight.dtype)
+    wanted = torch.nan_to_num(graph.module(image.clone()))
+    try:
+        gap = (torch.nan_to_num(graph.program().run(image)) - wanted).abs().max()
+    except Exception as error:  # a wrong trace may raise anything
+        raise TraceError(f"its trace does not run: {error!r}") from error
+    if not gap <= 1e-3 * wanted.abs().max():
+        raise TraceError(f"its trace gives other scores than the model, by up to {gap:.3g}")
+
+
+def select_layers(network: Network, selection: LayerSelection) -> tuple[Layer, ...]:
+    """The layers that a selection names, in the order of the network.
+
+    Raises:
+        LayerError: a glob matches nothing, or nothing is left.
+    """
+    names = [layer.name for layer in network.layers]
+    unreadable = getattr(network, "unreadable", {})
+    for glob in (*selection.include, *selection.exclude):
+        if fnmatch.filter(names, glob):
+            continue
+        refused = fnmatch.filter(unreadable, glob)
+        why = (
+            f"{refused[0]} cannot be scanned: {unreadable[refused[0]]}"
+            if refused
+            else nearest(glob, names)
+        )
+        raise LayerError(f"layers: {glob!r} matches no layer of the model; {why}")
+
+    def wanted(layer: Layer) -> bool:
+        included = (
+            any(fnmatch.fnmatchcase(layer.name, glob) for glob in selection.include)
+            if selection.include
+            else layer.default
+        )
+        excluded = any(fnmatch.fnmatchcase(layer.name, glob) for glob in selection.exclude)
+        return included and not excluded
+
+    chosen = tuple(layer for layer in network.layers if wanted(layer))
+    if not chosen:
+        raise LayerError("layers: the selection leaves no layer; widen include or drop exclude")
+    return chosen

@@ -1,0 +1,19 @@
+"""Fixtures for the tests of the analysis.
+
+Invariant: one thread a test, because many threads on small maps only wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
