@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import ray
+
+from pipeline.runtime import cluster
+from pipeline.runtime.ray_pool import run_on_ray
+from schemas.errors import WorkerError
+from schemas.specs import Resources
+
+if TYPE_CHECKING:
+    from conftest import Bench, Cut, Processes
+
+GPU = Resources(device="cuda")
+TWO_NODES = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}]
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "node_resources", lambda: TWO_NODES)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("by_value")
+def test_embedded_cluster_is_gone_after_a_run_that_failed(
+    bench: Bench, cut: Cut, processes: Processes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = processes.descendants()
+    seen: set[int] = set()
+    advance = bench.told.advance
+
+    def watch(**told: int) -> None:
+        seen.update(processes.descendants() - before)
+        advance(**told)
+
+    bench.told.advance = watch
+    bench.flag("fail-5")
+    with pytest.raises(WorkerError, match="image 5 is odd"):
+        bench.run(run_on_ray, cut(8, 4), workers=1)
+
+    assert bench.content().keys() == {0}
+    assert not ray.is_initialized()
+    assert seen
+    processes.wait_until(lambda: not any(map(processes.alive, seen | bench.pids())), seconds=20)
+
+
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_cluster_that_is_not_there_is_reported_with_its_address(
+    monkeypatch: pytest.MonkeyPatch, by_environment: bool
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    if by_environment:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    resources = Resources(ray_address=None if by_environment else address)
+
+    with (
+        pytest.raises(WorkerError, match=f"no Ray cluster at '{address}'.*--local"),
+        cluster.connected(resources, 1),
+    ):
+        pytest.fail("there is nothing to connect to")
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_workers_fill_whole_nodes_only():
+    assert cluster.capacity("cpu", 2) == 4 + 1
+    assert cluster.capacity("cpu", 8) == 1
+    assert cluster.capacity("cpu", 9) == 0
+    assert cluster.capacity("cuda", 4) == 2
+
+
+@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.parametrize(
+    ("resources", "threads", "shards", "count"),
+    [
+        (Resources(), 2, 100, 5),
+        (Resources(), 2, 3, 3),
+        (Resources(), 16, 100, 1),
+        (Resources(workers=7), 2, 100, 7),
+        (Resources(workers=7), 2, 2, 2),
+        (GPU, 2, 100, 2),
+    ],
+)
+def test_worker_count_is_what_is_asked_or_carried_and_never_more_than_shards(
+    resources: Resources, threads: int, shards: int, count: int
+):
+    assert cluster.worker_count(resources, threads, shards) == count
+
+
+def test_actor_on_cpu_takes_its_threads_and_restarts_without_end():
+    assert cluster.actor_options(Resources(), 3) == {
+        "num_cpus": 3,
+        "max_restarts": -1,
+        "max_task_retries": 0,
+    }
+
+
+def test_actor_on_cuda_takes_one_gpu_and_limits_its_threads():
+    assert cluster.actor_options(GPU, 3) == {
+        "num_gpus": 1,
+        "num_cpus": 0,
+        "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "3"}},
+        "max_restarts": -1,
+        "max_task_retries": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "visible", "device"),
+    [
+        (["1"], "1", "cuda:0"),
+        (["1"], "0,1", "cuda:1"),
+        (["2"], None, "cuda:2"),
+        (["GPU-5f"], "GPU-5f", "cuda:0"),
+    ],
+)
+def test_assigned_device_is_the_one_that_ray_gave(
+    monkeypatch: pytest.MonkeyPatch, given: list[str], visible: str | None, device: str
+):
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: given)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert cluster.assigned_device("cuda") == device
+    assert cluster.assigned_device("cpu") == "cpu"
+
+
+def test_assigned_device_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
+
+    with pytest.raises(WorkerError, match="gave this worker no GPU"):
+        cluster.assigned_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("quota", "share"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("", 8)]
+)
+def test_usable_cores_heed_the_containers_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, share: int
+):
+    file = tmp_path / "cpu.max"
+    file.write_text(quota)
+    monkeypatch.setattr(cluster, "CONTAINER_QUOTA", file)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    assert cluster.usable_cores() == share
