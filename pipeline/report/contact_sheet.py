@@ -1,0 +1,86 @@
+"""One WebP a unit: nine projections beside nine patches, three by three each (ZF fig. 2).
+
+Invariant: every sheet of a layer has one size, a place without a picture is transparent, and equal
+patches give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from pipeline.report.patches import Box, Cut, Patch, draw_tile
+
+_ACROSS = 3
+_QUALITY = 80
+# Twice as fast as the default and 4 % larger.
+_EFFORT = 2
+
+
+@dataclass(frozen=True)
+class SheetShape:
+    """Where the pictures stand on the sheets of a layer.
+
+    Attributes:
+        tile_px: side of the square that a picture is fitted into.
+        paired: projections left and patches right, instead of patches alone.
+        gap_px: between two pictures.
+        middle_px: between projections and patches.
+    """
+
+    tile_px: int
+    paired: bool
+    gap_px: int = 2
+    middle_px: int = 8
+
+    @property
+    def block_px(self) -> int:
+        """Side of three by three pictures."""
+        return _ACROSS * self.tile_px + (_ACROSS - 1) * self.gap_px
+
+    @property
+    def width(self) -> int:
+        """Of the sheet, in pixels."""
+        return 2 * self.block_px + self.middle_px if self.paired else self.block_px
+
+    @property
+    def height(self) -> int:
+        """Of the sheet, in pixels."""
+        return self.block_px
+
+    def place(self, index: int, *, projection: bool) -> tuple[int, int]:
+        """(x, y) of a picture's upper left corner; ``index`` is its rank, from 0."""
+        step = self.tile_px + self.gap_px
+        left = self.block_px + self.middle_px if self.paired and not projection else 0
+        return left + index % _ACROSS * step, index // _ACROSS * step
+
+
+def encode_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
+    """Draw a unit's patches, at most nine, as a WebP."""
+    sheet = Image.new("RGBA", (shape.width, shape.height), (0, 0, 0, 0))
+    for index, patch in enumerate(patches[: _ACROSS * _ACROSS]):
+        if shape.paired and patch.projection is not None:
+            at = shape.place(index, projection=True)
+            _paste(sheet, patch.projection, patch, at, shape.tile_px)
+        _paste(sheet, patch.cut, patch, shape.place(index, projection=False), shape.tile_px)
+    data = io.BytesIO()
+    sheet.save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
+    return data.getvalue()
+
+
+def _paste(
+    sheet: Image.Image, cut: Cut | None, patch: Patch, at: tuple[int, int], tile_px: int
+) -> None:
+    size = _fitted(cut, patch.box, tile_px)
+    x, y = at[0] + (tile_px - size[0]) // 2, at[1] + (tile_px - size[1]) // 2
+    sheet.paste(draw_tile(cut, size, patch.problem), (x, y))
+
+
+def _fitted(cut: Cut | None, box: Box, tile_px: int) -> tuple[int, int]:
+    """(width, height) of a picture whose long side fills the square."""
+    height, width = (cut.height, cut.width) if cut else (box[2] - box[0], box[3] - box[1])
+    scale = tile_px / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,173 @@
+"""One top patch: what is told of it, the box cut out of a frame, and the tile that is drawn.
+
+Invariant: a patch shows the pixels of its box and no others; what lies outside the network's input
+frame is hatched grey. Along an axis where a box is as large as the frame it shows the frame, as the
+projections do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Box = tuple[int, int, int, int]
+"""(y0, x0, y1, x1), half-open, in pixels of the input frame; may reach outside it."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+INK = (24, 26, 30)
+_GREY, _HATCH, _GONE = (176, 176, 176), (150, 150, 150), (206, 206, 206)
+_SMALLEST_CAPTION_PX = 48
+# Enlarged less than this, single pixels look ragged and say nothing.
+_SHOWN_AS_PIXELS = 3
+_MOST_CONTRAST = 8.0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A box cut out of a frame.
+
+    Attributes:
+        height: of the box, in frame pixels.
+        width: of the box, in frame pixels.
+        top: rows of the box above the frame.
+        left: columns of the box left of the frame.
+        pixels: uint8 [h, w, 3], the part inside the frame.
+    """
+
+    height: int
+    width: int
+    top: int
+    left: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One top patch.
+
+    Attributes:
+        value: the activation.
+        image: the image's file name.
+        class_name: of the image; None where the data set gives none.
+        box: its receptive field.
+        cut: the picture; None where the image cannot be read any more.
+        problem: why there is no picture, in a few words; a line break parts lines.
+        projection: its projection, of the same extent; None where there is none.
+    """
+
+    value: float
+    image: str
+    class_name: str | None
+    box: Box
+    cut: Cut | None
+    problem: str = ""
+    projection: Cut | None = None
+
+
+def cut_box(frame: NDArray[np.uint8], box: Box) -> Cut:
+    """Cut a box out of a frame.
+
+    Args:
+        frame: uint8 [H, W, 3].
+        box: where, unclipped.
+
+    Returns:
+        The box; along an axis where it is as large as the frame or larger, the frame.
+    """
+    (y0, y1), (x0, x1) = (
+        (0, side) if stop - start >= side else (start, stop)
+        for start, stop, side in zip(box[:2], box[2:], frame.shape[:2], strict=True)
+    )
+    top, left = max(0, -y0), max(0, -x0)
+    pixels = frame[y0 + top : max(y1, 0), x0 + left : max(x1, 0)]
+    return Cut(y1 - y0, x1 - x0, top, left, np.ascontiguousarray(pixels))
+
+
+def whole(pixels: NDArray[np.uint8]) -> Cut:
+    """A picture that is already cut: uint8 [h, w, 3]."""
+    return Cut(pixels.shape[0], pixels.shape[1], 0, 0, pixels)
+
+
+def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A projection with more contrast, for a person: most of it is far weaker than its peak.
+
+    Args:
+        pixels: uint8 [h, w, 3], 128 is zero.
+
+    Returns:
+        The same with all distances from 128 times one factor, 1 to 8, which brings the strongest
+        hundredth of them to the full range.
+    """
+    signal = pixels.astype(np.float32) - 128
+    level = float(np.quantile(np.abs(signal), 0.99, method="higher"))
+    factor = min(max(127 / max(level, 1.0), 1.0), _MOST_CONTRAST)
+    shown: NDArray[np.uint8] = np.rint(np.clip(128 + factor * signal, 0, 255)).astype(np.uint8)
+    return shown
+
+
+def draw_tile(cut: Cut | None, size: tuple[int, int], problem: str = "") -> Image.Image:
+    """A cut at the size it is shown in.
+
+    Args:
+        cut: the picture; None: a plain tile that says ``problem``.
+        size: (width, height) in picture pixels.
+        problem: written on the tile where it has room for it.
+    """
+    if cut is None:
+        return _plain(problem, size)
+    inside = cut.pixels.shape[:2]
+    if inside == (cut.height, cut.width):
+        return _resized(cut.pixels, size, size[0] / cut.width)
+    tile = _hatched(size)
+    if cut.pixels.size:
+        scale = (size[0] / cut.width, size[1] / cut.height)
+        x0, x1 = round(cut.left * scale[0]), round((cut.left + inside[1]) * scale[0])
+        y0, y1 = round(cut.top * scale[1]), round((cut.top + inside[0]) * scale[1])
+        part = (max(1, x1 - x0), max(1, y1 - y0))
+        tile.paste(_resized(cut.pixels, part, scale[0]), (x0, y0))
+    return tile
+
+
+def shortened(text: str, width: float, font: Font) -> str:
+    """The text with its middle left out until it is at most ``width`` pixels wide."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)[:400]
+    kept = len(text)
+    short = text
+    while font.getlength(short) > width and kept > 2:
+        kept -= 1
+        short = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    return short
+
+
+def three_digits(value: float) -> str:
+    """A number in three significant digits, for a person."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], scale: float) -> Image.Image:
+    way = Image.Resampling.NEAREST if scale >= _SHOWN_AS_PIXELS else Image.Resampling.LANCZOS
+    return Image.fromarray(pixels).resize(size, way)
+
+
+def _hatched(size: tuple[int, int]) -> Image.Image:
+    image = Image.new("RGB", size, _GREY)
+    draw = ImageDraw.Draw(image)
+    for start in range(-size[1], size[0], 8):
+        draw.line((start, size[1], start + size[1], 0), _HATCH, width=2)
+    return image
+
+
+def _plain(problem: str, size: tuple[int, int]) -> Image.Image:
+    image = Image.new("RGB", size, _GONE)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_GREY)
+    if min(size) >= _SMALLEST_CAPTION_PX:
+        font = ImageFont.load_default(size=12 if size[0] >= 72 else 10)
+        text = "\n".join(shortened(line, size[0] - 8, font) for line in problem.split("\n"))
+        middle = (size[0] / 2, size[1] / 2)
+        draw.multiline_text(middle, text, INK, font, anchor="mm", align="center")
+    return image

@@ -1,0 +1,265 @@
+"""A published run made up from random tables: no network ran, no image need exist.
+
+Invariant: it depends on its arguments alone. Unit 5 of every layer is dead, and unit 3 has two
+patches, where the layer has such a unit.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from pipeline.store import JobFolder, JobStore
+from pipeline.store.layout import layer_file
+from schemas.jobs import ProjectSpec, ScanSpec
+from schemas.manifest import FileRecord, Manifest, Provenance
+from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec
+from schemas.tables import (
+    PROJECTIONS,
+    SCAN_IMAGES,
+    SCAN_LAYERS,
+    SCAN_TOP_PATCHES,
+    SCAN_UNITS,
+    Table,
+)
+
+FRAME_PX = 32
+FIELD_PX = 16
+IMAGES = 40
+DEAD, TWO = 5, 3
+FINGERPRINT = "scan-fingerprint"
+PROVENANCE = Provenance(
+    created_at="2026-11-24T03:00:00Z",
+    argv=(),
+    unitscope_version="0",
+    git_commit=None,
+    git_dirty=None,
+    python="3.11",
+    versions={},
+    platform="linux",
+    device="cpu",
+)
+
+Names = Callable[[int], tuple[str, str | None]]
+"""From an image's id to its path and class name."""
+
+
+def plain_names(image_id: int) -> tuple[str, str | None]:
+    """``photos/image7.png``, class ``class 7 of them``; every fourth has no class."""
+    return f"photos/image{image_id}.png", f"thing {image_id}" if image_id % 4 else None
+
+
+def png(colour: tuple[int, int, int], side: int = FIELD_PX) -> bytes:
+    """A picture of one colour."""
+    data = io.BytesIO()
+    Image.new("RGB", (side, side), colour).save(data, "PNG")
+    return data.getvalue()
+
+
+PICTURES = tuple((png((200, 10 * n, 10)), png((0, 10 * n, 255))) for n in range(9))
+"""(patch, projection) by rank: patches red, projections blue."""
+
+
+def scan(
+    folder: Path | str,
+    layers: dict[str, int],
+    *,
+    names: Names = plain_names,
+    images: int = IMAGES,
+    activation: bool = True,
+) -> str:
+    """Publish a scan of layers (name -> units).
+
+    Unit u has the images ``9 u`` to ``9 u + 8``, and so on from the first.
+
+    Returns:
+        The run's folder.
+    """
+    store = JobStore(JobFolder(str(folder), "scan"))
+    spec = ScanSpec(
+        model=ModelSpec(arch="made_up", weights="w.pth"),
+        data=DatasetSpec(uri="photos", max_pixels=10_000),
+        out=str(folder),
+    )
+    preprocess = PreprocessSpec(resize_px=FRAME_PX, crop_px=FRAME_PX)
+    tops = [
+        _put(
+            store,
+            SCAN_TOP_PATCHES,
+            list(_tops(layer, units, names, images)),
+            layer_file(place, layer),
+        )
+        for place, (layer, units) in enumerate(layers.items())
+    ]
+    units = [_unit(layer, unit, images) for layer, count in layers.items() for unit in range(count)]
+    tables = {
+        "images": (_put(store, SCAN_IMAGES, [_image(i, names) for i in range(images)]),),
+        "layers": (
+            _put(
+                store,
+                SCAN_LAYERS,
+                [
+                    _layer(place, layer, count, activation=activation)
+                    for place, (layer, count) in enumerate(layers.items())
+                ],
+            ),
+        ),
+        "units": (_put(store, SCAN_UNITS, units),),
+        "top_patches": tuple(tops),
+    }
+    store.publish(
+        Manifest(
+            job="scan",
+            fingerprint=FINGERPRINT,
+            identity={"preprocess": preprocess.model_dump(mode="json")},
+            spec=spec.model_dump(mode="json"),
+            tables=tables,
+            counts={"images": images, "rejects": 2},
+            provenance=PROVENANCE,
+        )
+    )
+    return str(folder)
+
+
+def project(
+    run: str,
+    layers: dict[str, int],
+    *,
+    pictures: Sequence[tuple[bytes, bytes]] = PICTURES,
+    names: Names = plain_names,
+    images: int = IMAGES,
+    of_scan: str = FINGERPRINT,
+) -> None:
+    """Publish projections of layers (name -> units, from 0) of a run that `scan` made.
+
+    Args:
+        run: its folder.
+        layers: which, and how many units of each.
+        pictures: (patch, projection) as PNGs; rank r of unit u has number ``9 u + r - 1``, and
+            so on from the start.
+        names: as in `scan`.
+        images: as in `scan`.
+        of_scan: the fingerprint of the scan that they say they are of.
+    """
+    store = JobStore(JobFolder(run, "project"))
+    records = []
+    for place, (layer, units) in enumerate(layers.items()):
+        rows = []
+        for row in _tops(layer, units, names, images):
+            number = 9 * row["unit"] + row["rank"] - 1
+            patch, projection = pictures[number % len(pictures)]
+            rows.append(
+                {name: row[name] for name in PROJECTIONS.schema.names if name in row}
+                | {
+                    "patch": {"bytes": patch, "path": None},
+                    "projection": {"bytes": projection, "path": None},
+                    "scale": 1.0,
+                    "reproduced": row["value"],
+                }
+            )
+        records.append(_put(store, PROJECTIONS, rows, layer_file(place, layer), group=512))
+    store.publish(
+        Manifest(
+            job="project",
+            fingerprint="project-fingerprint",
+            identity={"scan": of_scan},
+            spec=ProjectSpec(run=run).model_dump(mode="json"),
+            tables={"projections": tuple(records)},
+            counts={},
+            provenance=PROVENANCE,
+        )
+    )
+
+
+def _put(
+    store: JobStore,
+    table: Table,
+    rows: list[dict[str, Any]],
+    name: str = "part-0.parquet",
+    group: int = 65_536,
+) -> FileRecord:
+    content = pa.Table.from_pylist(rows, schema=table.schema)
+    return store.put_table(table, name, content, row_group_rows=group)
+
+
+def _tops(layer: str, units: int, names: Names, images: int) -> Iterator[dict[str, Any]]:
+    random = np.random.default_rng(len(layer))
+    for unit in range(units):
+        ids = [(9 * unit + place) % images for place in range({DEAD: 0, TWO: 2}.get(unit, 9))]
+        largest = float(np.float32(random.uniform(1, 50)))
+        for rank, image_id in enumerate(ids, start=1):
+            y, x = (int(corner) for corner in random.integers(-8, 24, 2))
+            yield {
+                "layer": layer,
+                "unit": unit,
+                "rank": rank,
+                "image_id": image_id,
+                "uri": names(image_id)[0],
+                "value": float(np.float32(largest / rank)),
+                "y": 0,
+                "x": 0,
+                "box_y0": y,
+                "box_x0": x,
+                "box_y1": y + FIELD_PX,
+                "box_x1": x + FIELD_PX,
+            }
+
+
+def _unit(layer: str, unit: int, images: int) -> dict[str, Any]:
+    random = np.random.default_rng([len(layer), unit])
+    active = {DEAD: 0, TWO: 2}.get(unit, int(random.integers(9, images + 1)))
+    histogram = np.zeros(84, np.int64)
+    histogram[41] = images - active
+    np.add.at(histogram, random.integers(44, 60, active), 1)
+    largest = float(np.float32(random.uniform(1, 50))) if active else 0.0
+    return {
+        "layer": layer,
+        "unit": unit,
+        "images": images,
+        "active": active,
+        "nonfinite": 0,
+        "max": largest,
+        "mean": largest / 3,
+        "std": largest / 5,
+        "histogram": histogram.tolist(),
+    }
+
+
+def _image(image_id: int, names: Names) -> dict[str, Any]:
+    uri, class_name = names(image_id)
+    return {
+        "image_id": image_id,
+        "uri": uri,
+        "label": image_id % 10,
+        "class_name": class_name,
+        "width": 64,
+        "height": 48,
+        "predicted": 0,
+        "p_predicted": 1.0,
+        "p_label": 1.0,
+        "label_rank": 1,
+    }
+
+
+def _layer(place: int, layer: str, units: int, *, activation: bool) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "position": place,
+        "kind": "relu" if activation else "linear",
+        "activation": activation,
+        "units": units,
+        "map_height": 8,
+        "map_width": 8,
+        "stride_y": 4,
+        "stride_x": 4,
+        "field_height": FIELD_PX,
+        "field_width": FIELD_PX,
+        "gated": False,
+        "whole_frame": None,
+    }

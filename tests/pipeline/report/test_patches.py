@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+from pipeline.report.patches import (
+    Box,
+    Cut,
+    cut_box,
+    draw_tile,
+    shortened,
+    stretched,
+    three_digits,
+    whole,
+)
+
+
+def _frame() -> np.ndarray:
+    y, x = np.mgrid[0:16, 0:16]
+    return np.stack([y, x, y * 0 + 7], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("box", "top", "left", "rows", "columns"),
+    [
+        ((2, 3, 6, 9), 0, 0, range(2, 6), range(3, 9)),
+        ((-2, -1, 4, 3), 2, 1, range(4), range(3)),
+        ((12, 10, 20, 18), 0, 0, range(12, 16), range(10, 16)),
+        ((-9, 0, -3, 6), 9, 0, range(0), range(6)),
+        ((20, 0, 26, 6), 0, 0, range(0), range(6)),
+    ],
+)
+def test_cut_box_holds_the_pixels_inside_the_frame(
+    box: Box, top: int, left: int, rows: range, columns: range
+):
+    cut = cut_box(_frame(), box)
+    assert (cut.height, cut.width) == (box[2] - box[0], box[3] - box[1])
+    assert (cut.top, cut.left) == (top, left)
+    assert cut.pixels.shape == (len(rows), len(columns), 3)
+    if cut.pixels.size:
+        assert cut.pixels[:, 0, 0].tolist() == list(rows)
+        assert cut.pixels[0, :, 1].tolist() == list(columns)
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ((-4, -4, 20, 20), range(16), range(16)),
+        ((3, -2, 19, 4), range(16), range(4)),
+        ((5, 10, 8, 26), range(5, 8), range(16)),
+    ],
+)
+def test_cut_box_as_large_as_the_frame_shows_the_frame_along_that_axis(
+    box: Box, rows: range, columns: range
+):
+    cut = cut_box(_frame(), box)
+    assert cut.pixels[:, 0, 0].tolist() == list(rows)
+    assert cut.pixels[0, :, 1].tolist() == list(columns)
+    assert cut.height == (16 if len(rows) == 16 else box[2] - box[0])
+    assert cut.width == (16 if len(columns) == 16 else box[3] - box[1])
+
+
+def test_draw_tile_enlarged_much_shows_pixels_and_little_blends():
+    cut = cut_box(_frame(), (0, 0, 8, 8))
+    pixels = np.asarray(draw_tile(cut, (64, 64)))
+    assert np.array_equal(pixels[4::8, 4::8], cut.pixels)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) == 64
+    steps = cut_box(
+        (np.indices((16, 16))[1][..., None] % 2 * 200).repeat(3, 2).astype(np.uint8), (0, 0, 16, 16)
+    )
+    assert len(np.unique(np.asarray(draw_tile(steps, (24, 24))))) > 2
+
+
+def test_draw_tile_outside_the_frame_is_hatched_grey():
+    red = np.full((6, 8, 3), (250, 10, 20), np.uint8)
+    tile = np.asarray(draw_tile(Cut(8, 8, 2, 0, red), (64, 64))).astype(int)
+    assert (tile[16:] == (250, 10, 20)).all()
+    above = tile[:16]
+    assert (above.max(axis=2) == above.min(axis=2)).all()
+    assert len(np.unique(above)) == 2
+
+
+def test_draw_tile_without_a_picture_says_why_where_there_is_room():
+    told = np.asarray(draw_tile(None, (72, 72), "image gone"))
+    assert told.min() < 100
+    tiny = np.asarray(draw_tile(None, (16, 16), "image gone"))
+    assert tiny.min() > 150
+
+
+def test_stretched_brings_a_weak_projection_out_and_keeps_zero():
+    pixels = np.full((20, 20, 3), 128, np.uint8)
+    pixels[0, :10] = 128 + 20
+    pixels[1, :10] = 128 - 10
+    pixels[2, 0] = 255
+    shown = stretched(pixels).astype(int)
+    assert (shown[3:] == 128).all()
+    assert (shown[0, :10] == 255).all()
+    assert np.abs(shown[1, :10] - (128 - 64)).max() <= 1
+    assert (shown[2, 0] == 255).all()
+
+
+@pytest.mark.parametrize("level", [0, 1, 5])
+def test_stretched_noise_is_not_blown_up_without_bound(level: int):
+    pixels = np.full((8, 8, 3), 128 + level, np.uint8)
+    assert (stretched(pixels) == 128 + 8 * level).all()
+
+
+def test_stretched_full_range_stays_as_it_is():
+    pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    assert np.array_equal(stretched(pixels), pixels)
+
+
+def test_whole_is_a_cut_of_its_own_size():
+    cut = whole(_frame())
+    assert (cut.height, cut.width, cut.top, cut.left) == (16, 16, 0, 0)
+
+
+def test_shortened_leaves_out_the_middle_and_hides_controls():
+    font = ImageFont.load_default(size=12)
+    text = shortened("begin" + "x" * 500 + "\u202e\n.jpg", 90, font)
+    assert font.getlength(text) <= 90
+    assert text.startswith("be")
+    assert "..." in text
+    assert shortened("a\nb", 90, font) == "a?b"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (12.3456, "12.3"), (1234.5, "1,230"), (-0.00012345, "-0.000123")],
+)
+def test_three_digits_are_significant(value: float, text: str):
+    assert three_digits(value) == text
