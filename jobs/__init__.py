@@ -1,0 +1,1 @@
+"""One file a job: config, plan, run, merge, publish."""

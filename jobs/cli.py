@@ -1,0 +1,329 @@
+"""The command `unitscope`.
+
+Invariant: nothing heavy (torch, ray) is imported before a command that needs it runs, and every
+expected error leaves as one message on stderr and its exit status.
+"""
+
+# ruff: noqa: PLC0415 (heavy modules are imported by the command that needs them)
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.demo import demo
+from jobs.flags import (
+    GALLERY_FLAGS,
+    MODEL_FLAGS,
+    PROJECT_FLAGS,
+    SCAN_FLAGS,
+    keyword,
+    spec_command,
+)
+from jobs.spec_io import dump_spec
+from schemas.errors import InputError, JobError, SpecError, UnitscopeError, nearest
+from schemas.jobs import JOBS, GallerySpec, ProjectSpec, ScanSpec
+from schemas.specs import ModelSpec, PreprocessSpec, Spec
+
+
+class _Group(TyperGroup):
+    """Turns what a command raises into a message and an exit status."""
+
+    def invoke(self, ctx: Any) -> object:
+        try:
+            return super().invoke(ctx)
+        except UnitscopeError as error:
+            from pipeline.store.masking import mask
+
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            _say(f"unitscope: {mask(str(error))}")
+            raise typer.Exit(error.exit_status) from error
+        except (KeyboardInterrupt, typer.Abort) as stop:
+            _say("unitscope: interrupted; run again to resume")
+            raise typer.Exit(130) from stop
+        except BrokenPipeError as gone:
+            # The reader has what it wanted; Python would still complain when it closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from gone
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_submit_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(_submit_app, name="submit")
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, a path or URL.")]
+_JSON = typer.Option("--json", help="JSON on stdout, for programs.")
+AsJson = Annotated[bool, _JSON]
+
+
+def main() -> None:
+    """Run the command of ``sys.argv`` and exit with its status."""
+    try:
+        app(prog_name="unitscope")
+    except Exception:  # noqa: BLE001 (Python would exit with 1, which says "an audit found something")
+        traceback.print_exc()
+        _say("unitscope: this is an error of Unitscope itself; please report the lines above")
+        sys.exit(JobError.exit_status)
+
+
+@app.callback()
+def unitscope(
+    *,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; stands before the command.")
+    ] = False,
+) -> None:
+    """What every unit of a convolutional network looks for, over a whole image data set.
+
+    Begin with `unitscope scan`, look with `unitscope show`.
+
+    Exit status: 0 done, or already done; 2 bad arguments or spec; 3 the job failed;
+    130 interrupted. A command that was cut short resumes when it is run again.
+    """
+
+
+def _scan(spec: ScanSpec) -> None:
+    from jobs import scan
+    from pipeline.store import JobFolder, JobStore, open_run
+
+    store = JobStore(JobFolder(spec.out, "scan"))
+    before = store.manifest()
+    begun = before is not None or store.plan() is not None
+    started = time.monotonic()
+    manifest = scan.run(spec)
+    seconds = time.monotonic() - started
+    images, rejects = manifest.counts.get("images", 0), manifest.counts.get("rejects", 0)
+    how = f"done in {seconds:.1f} s"
+    if before is not None:
+        how = f"already done ({manifest.provenance.created_at})"
+    elif not begun:
+        how += f" ({(images + rejects) / seconds:.1f} images/s)"
+    typer.echo(f"scan {how}: {images:,} images, {rejects:,} rejects, in {spec.out}")
+    layer = open_run(spec.out).table("layers", job="scan", columns=["layer"])["layer"].iloc[-1]
+    typer.echo(f"next: unitscope show {shlex.quote(spec.out)} --layer {layer} --unit 0 -o unit.png")
+
+
+def _submit_scan(spec: ScanSpec, *, address: str, submission_id: str | None, wait: bool) -> None:
+    try:
+        from pipeline.runtime import submit
+    except ModuleNotFoundError as error:
+        raise InputError(f"submit needs {error.name}; install unitscope[ray]") from error
+    for name, value in (("data", spec.data.uri), ("out", spec.out)):
+        if "://" not in value and not Path(value).is_absolute():
+            raise SpecError(
+                f"--{name} {value}: a relative path means nothing on the cluster; give a URL, or "
+                "an absolute path that every node mounts"
+            )
+    known = submit.submit("scan", dump_spec(spec), address=address, submission_id=submission_id)
+    typer.echo(f"submitted: {known}")
+    typer.echo(f"next: unitscope status {shlex.quote(spec.out)}")
+    if wait:
+        end = submit.wait(address, known, follow=lambda log: typer.echo(log, nl=False))
+        typer.echo(f"{known}: {end}")
+        if end != "SUCCEEDED":
+            raise JobError(
+                f"{known}: ended as {end}; its log: ray job logs --address {address} {known}"
+            )
+
+
+app.command(
+    "scan",
+    help="Scan a whole data set for the images that drive every unit most, and publish the "
+    "tables. Killed at any moment, the same command resumes.\n\nExample: "
+    "`unitscope scan --arch squeezenet1_1 --data photos --out runs/a`",
+)(spec_command(ScanSpec, SCAN_FLAGS, _scan))
+
+_submit_app.command(
+    "scan",
+    help="Run a scan as a job of a Ray cluster; the flags are those of `unitscope scan`.\n\n"
+    "Example: `unitscope submit scan --spec scan.yaml --address http://head:8265 --wait`",
+)(
+    spec_command(
+        ScanSpec,
+        SCAN_FLAGS,
+        _submit_scan,
+        extra=(
+            keyword(
+                "address",
+                str,
+                typer.Option(
+                    "--address", metavar="URL", help="The cluster's, like http://head:8265."
+                ),
+                default=...,
+            ),
+            keyword(
+                "submission_id",
+                str,
+                typer.Option(
+                    "--id",
+                    metavar="NAME",
+                    help="The job's name on the cluster; a name that was used before is refused, "
+                    "so that scan-<date> runs once a day however often cron asks.",
+                ),
+            ),
+            keyword(
+                "wait",
+                bool,
+                typer.Option("--wait", help="Wait for its end, and exit with 3 if it failed."),
+                default=False,
+            ),
+        ),
+    )
+)
+
+
+@_submit_app.callback()
+def submit() -> None:
+    """Run a job on a Ray cluster: `unitscope submit scan ... --address http://head:8265`."""
+
+
+class _Look(Spec):
+    """A model, and the input frame that it is looked at with."""
+
+    model: ModelSpec
+    preprocess: PreprocessSpec | None = None
+
+
+def _layers(look: _Look, *, every: bool, as_json: bool) -> None:
+    from jobs import layer_table, layers
+
+    found = layers.table(look.model, look.preprocess)
+    shown = found if every else found[found["selected"]]
+    if as_json:
+        typer.echo(shown.to_json(orient="records", indent=2))
+    else:
+        layer_table.show(shown, nodes=len(found))
+
+
+app.command(
+    "layers",
+    help="List the layers of a model: names for `--layers`, units, maps and receptive fields.\n\n"
+    "Example: `unitscope layers --arch resnet18 --weights random --all`",
+)(
+    spec_command(
+        _Look,
+        MODEL_FLAGS,
+        _layers,
+        extra=(
+            keyword(
+                "every",
+                bool,
+                typer.Option("--all", help="Every node, not only what a scan takes by default."),
+                default=False,
+            ),
+            keyword("as_json", bool, _JSON, default=False),
+        ),
+    )
+)
+
+
+@app.command()
+def status(run: Run, *, as_json: AsJson = False) -> None:
+    """Say what a run folder holds: jobs published, or shards done and time left.
+
+    It reads the folder alone, so it works beside a running job and after a dead one.
+
+    Example: `unitscope status runs/a`
+    """
+    from jobs import status as job
+
+    found = job.look(run)
+    typer.echo(job.as_json(found) if as_json else job.as_text(found))
+
+
+@app.command()
+def show(
+    run: Run,
+    *,
+    layer: Annotated[str, typer.Option(metavar="NAME", help="A layer of the scan.")],
+    unit: Annotated[
+        int | None, typer.Option(metavar="U", help="One unit; left out: a sheet of units.", min=0)
+    ] = None,
+    units: Annotated[
+        str, typer.Option(metavar="A-B", help="The units of a sheet, from A to B.")
+    ] = "0-63",
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The PNG to write.")],
+) -> None:
+    """Draw the top patches of one unit, or a sheet of many units, as a PNG.
+
+    Each patch stands beside its projection where `unitscope project` has made them; without, the
+    images are read again from where the scan read them.
+
+    Example: `unitscope show runs/a --layer features.12.cat --unit 7 -o unit.png`
+    """
+    from jobs import show as job
+
+    wanted = range(unit, unit + 1) if unit is not None else job.parse_units(units)
+    size = job.run(run, layer, wanted, out, sheet=unit is None)
+    typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
+
+
+def _project(spec: ProjectSpec) -> None:
+    from jobs import project
+    from pipeline.store import JobFolder, JobStore
+
+    before = JobStore(JobFolder(spec.run, "project")).manifest()
+    started = time.monotonic()
+    manifest = project.run(spec)
+    how = f"done in {time.monotonic() - started:.1f} s"
+    if before is not None:
+        how = f"already done ({manifest.provenance.created_at})"
+    made, images = manifest.counts["projections"], manifest.counts["images"]
+    typer.echo(f"project {how}: {made:,} projections of {images:,} images, in {spec.run}")
+    typer.echo(f"next: unitscope gallery {shlex.quote(spec.run)}")
+
+
+app.command(
+    "project",
+    help="Project the top patches of a scan back to pixels: what in each image made the unit "
+    "fire. Killed at any moment, the same command resumes.\n\n"
+    "Example: `unitscope project runs/a --layers 'layer3*'`",
+)(spec_command(ProjectSpec, PROJECT_FLAGS, _project))
+
+
+def _gallery(spec: GallerySpec) -> None:
+    from jobs import gallery
+
+    typer.echo(gallery.as_text(gallery.run(spec)))
+
+
+app.command(
+    "gallery",
+    help="Draw a run as static pages: every unit with its strongest patches, and their "
+    "projections where `unitscope project` has made them. Open index.html from disk.\n\n"
+    "Example: `unitscope gallery runs/a`",
+)(spec_command(GallerySpec, GALLERY_FLAGS, _gallery))
+app.command()(demo)
+
+
+@app.command()
+def schema(
+    job: Annotated[str, typer.Argument(metavar="JOB", help=f"One of: {', '.join(JOBS)}.")],
+) -> None:
+    """Print the JSON schema of a job's spec, for editors and checks.
+
+    Example: `unitscope schema scan > scan.schema.json`
+    """
+    if job not in JOBS:
+        raise InputError(f"{job}: no such job; {nearest(job, JOBS)}")
+    typer.echo(json.dumps(JOBS[job].model_json_schema(), indent=2))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

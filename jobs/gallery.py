@@ -1,0 +1,134 @@
+"""`unitscope gallery`: a run as static pages.
+
+Invariant: the output folder is replaced as a whole, and only where it is absent, empty or a gallery
+already.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.report.folder_swap import replacing
+from pipeline.report.gallery import INDEX, Written, write_gallery
+from pipeline.report.overview_data import project_command
+from pipeline.runtime.progress import make_progress
+from pipeline.store import JobFolder, open_run
+from pipeline.store.objects import local_path
+from schemas.errors import LayerError, SpecError, nearest
+from schemas.jobs import GallerySpec
+from schemas.specs import LayerSelection
+
+_SIGN = b'<meta name="generator" content="unitscope gallery">'
+
+
+@dataclass(frozen=True)
+class Built:
+    """A gallery that was written.
+
+    Attributes:
+        run: the run's folder, as it was given.
+        index: its first page.
+        written: what it holds.
+        seconds: how long it took.
+    """
+
+    run: str
+    index: Path
+    written: Written
+    seconds: float
+
+
+def run(spec: GallerySpec) -> Built:
+    """Draw a run, anew each time; the same tables give the same files.
+
+    Args:
+        spec: which run, which of its layers, and where to.
+
+    Raises:
+        LayerError: a glob matches no scanned layer, or nothing is left.
+        NotPublishedError: the run has no scan yet.
+        SpecError: the output folder is no local one, cannot be written, or holds other things.
+        StoreError: a table cannot be read, or the projections are of another scan.
+    """
+    started = time.monotonic()
+    folder = _folder(spec)
+    source = open_run(spec.run)
+    layers = _selected(source.table("layers", job="scan"), spec.layers)
+    try:
+        with (
+            replacing(folder) as fresh,
+            make_progress(int(layers["units"].sum()), 0, "gallery") as progress,
+        ):
+            written = write_gallery(
+                source, layers, fresh, sheet_px=spec.sheet_px, advance=progress.advance
+            )
+    except OSError as error:
+        raise SpecError(
+            f"{folder}: the gallery cannot be written there ({error.strerror}); give another local "
+            "folder by --out, or make room"
+        ) from error
+    return Built(spec.run, folder / INDEX, written, time.monotonic() - started)
+
+
+def as_text(built: Built) -> str:
+    """What was written, where, and what would add to it, for a person."""
+    written = built.written
+    pages = f"layers {written.layers:,}, units {written.units:,} (dead {written.dead:,})"
+    lines = [
+        f"gallery done in {built.seconds:.1f} s: {pages}, {written.bytes / 1e6:.1f} MB",
+        f"open {built.index}",
+    ]
+    if written.unprojected:
+        lines.append(
+            f"{written.unprojected:,} of {written.layers:,} layers show patches only; next: "
+            f"{project_command(built.run)}, then the gallery again"
+        )
+    return "\n".join(lines)
+
+
+def _folder(spec: GallerySpec) -> Path:
+    url = spec.out or JobFolder(spec.run, "gallery").url
+    folder = local_path(url)
+    if folder is None:
+        raise SpecError(
+            f"{url}: pages can only be written to a local folder; give one by --out and copy it to "
+            "the store afterwards"
+        )
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise SpecError(f"{folder}: is no folder; give another one by --out")
+    if folder.is_dir() and any(folder.iterdir()) and not _is_gallery(folder):
+        raise SpecError(
+            f"{folder}: holds other things than a gallery, and would be replaced; give an empty or "
+            "new folder by --out"
+        )
+    return folder
+
+
+def _is_gallery(folder: Path) -> bool:
+    index = folder / INDEX
+    return index.is_file() and _SIGN in index.read_bytes()
+
+
+def _selected(layers: pd.DataFrame, selection: LayerSelection) -> pd.DataFrame:
+    names = layers["layer"].tolist()
+    for glob in (*selection.include, *selection.exclude):
+        if not fnmatch.filter(names, glob):
+            raise LayerError(f"layers: {glob!r} matches no scanned layer; {nearest(glob, names)}")
+
+    def wanted(name: str) -> bool:
+        included = not selection.include or _matches(name, selection.include)
+        return included and not _matches(name, selection.exclude)
+
+    chosen = layers[[wanted(name) for name in names]]
+    if chosen.empty:
+        raise LayerError("layers: the selection leaves no layer; widen include or drop exclude")
+    return chosen.sort_values("position")
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)

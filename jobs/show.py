@@ -1,0 +1,92 @@
+"""`unitscope show`: the top patches of a unit, or of many, as a PNG.
+
+Invariant: it draws what `pipeline.report.patch_reader` reads, projections beside the patches where
+the run has them, and works nothing out itself.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.report.patch_reader import PatchReader
+from pipeline.report.unit_png import UnitPage, draw_sheet, draw_unit
+from pipeline.store import open_run
+from pipeline.store.tables import Run
+from schemas.errors import LayerError, SpecError
+
+
+def parse_units(text: str) -> range:
+    """``"0-63"`` or ``"7"`` as a range of units.
+
+    Raises:
+        SpecError: it is neither.
+    """
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        raise SpecError(f"--units {text}: is not a range of units; write it as 0-63")
+    wanted = range(int(first), int(last or first) + 1)
+    if not wanted:
+        raise SpecError(f"--units {text}: ends before it begins; write the smaller number first")
+    return wanted
+
+
+def run(run_url: str, layer: str, units: range, out: str, *, sheet: bool) -> tuple[int, int]:
+    """Draw units of a published scan.
+
+    Args:
+        run_url: the run's folder, a path or URL.
+        layer: a layer of the scan.
+        units: which units; a sheet leaves out those that the layer does not have.
+        out: the PNG to write, a local path.
+        sheet: one row a unit, instead of one unit on a page.
+
+    Returns:
+        (width, height) of the picture in pixels.
+
+    Raises:
+        LayerError: the run has no such layer, or the layer no such unit.
+        NotPublishedError: the run has no scan yet.
+        SpecError: ``out`` cannot be written.
+    """
+    source = open_run(run_url)
+    facts = source.table("layers", job="scan", layer=layer).iloc[0]
+    known = int(facts["units"])
+    if units.start >= known:
+        raise LayerError(
+            f"{run_url}: layer {layer} has no unit {units.start}; choices: 0 to {known - 1}"
+        )
+    pages = _pages(source, facts, range(units.start, min(units.stop, known)))
+    picture = draw_sheet(pages, known) if sheet else draw_unit(pages[0])
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_bytes(data.getvalue())
+    except OSError as error:
+        raise SpecError(
+            f"--out {out}: cannot be written ({error.strerror}); give a local path"
+        ) from error
+    return picture.size
+
+
+def _pages(source: Run, layer: pd.Series, units: range) -> list[UnitPage]:
+    within = [("unit", ">=", units.start), ("unit", "<", units.stop)]
+    facts = source.table("units", job="scan", layer=layer["layer"], filters=within)
+    images = dict(zip(facts["unit"], facts["images"].tolist(), strict=True))
+    active = dict(zip(facts["unit"], facts["active"].tolist(), strict=True))
+    patches = PatchReader(source).read(layer["layer"], units)
+    return [
+        UnitPage(
+            layer=layer["layer"],
+            unit=unit,
+            kind=layer["kind"],
+            field=(int(layer["field_height"]), int(layer["field_width"])),
+            images=images[unit],
+            active=active[unit],
+            patches=patches[unit],
+        )
+        for unit in units
+    ]
