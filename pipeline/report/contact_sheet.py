@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline.report.patches import Box, Cut, Patch, draw_tile
+from pipeline.report.patches import Box, Cut, Patch, draw_projection, draw_tile
 
 _ACROSS = 3
 _QUALITY = 80
@@ -63,20 +63,18 @@ def encode_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
     sheet = Image.new("RGBA", (shape.width, shape.height), (0, 0, 0, 0))
     for index, patch in enumerate(patches[: _ACROSS * _ACROSS]):
         if shape.paired and patch.projection is not None:
-            at = shape.place(index, projection=True)
-            _paste(sheet, patch.projection, patch, at, shape.tile_px)
-        _paste(sheet, patch.cut, patch, shape.place(index, projection=False), shape.tile_px)
+            size = _fitted(patch.projection, patch.box, shape.tile_px)
+            tile = draw_projection(patch.projection, size)
+            _paste(sheet, tile, shape.place(index, projection=True), shape.tile_px)
+        tile = draw_tile(patch.cut, _fitted(patch.cut, patch.box, shape.tile_px), patch.problem)
+        _paste(sheet, tile, shape.place(index, projection=False), shape.tile_px)
     data = io.BytesIO()
     sheet.save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
     return data.getvalue()
 
 
-def _paste(
-    sheet: Image.Image, cut: Cut | None, patch: Patch, at: tuple[int, int], tile_px: int
-) -> None:
-    size = _fitted(cut, patch.box, tile_px)
-    x, y = at[0] + (tile_px - size[0]) // 2, at[1] + (tile_px - size[1]) // 2
-    sheet.paste(draw_tile(cut, size, patch.problem), (x, y))
+def _paste(sheet: Image.Image, tile: Image.Image, at: tuple[int, int], tile_px: int) -> None:
+    sheet.paste(tile, (at[0] + (tile_px - tile.width) // 2, at[1] + (tile_px - tile.height) // 2))
 
 
 def _fitted(cut: Cut | None, box: Box, tile_px: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 Invariant: a patch is what the network saw. It is read from the projections' table where that is
 published, else cut from the image by the run's own preprocessing; an image that cannot be read any
-more leaves a patch that says so. Of a projection only the contrast is changed.
+more leaves a patch that says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.data.decode import decode
 from pipeline.data.frames import to_frame
 from pipeline.data.listing import list_images
 from pipeline.data.source import ImageRow, image_rows, read_bytes
-from pipeline.report.patches import Cut, Patch, cut_box, stretched, whole
+from pipeline.report.patches import Box, Cut, Patch, cut_box, framed
 from pipeline.store.tables import Run
 from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
 from schemas.manifest import Manifest
@@ -101,7 +101,7 @@ class PatchReader:
             found = projected.get((row["unit"], row["rank"]))
             if found is None:
                 return _patch(row, classes, _cut(frames[row["uri"]], row))
-            return _patch(row, classes, _decoded(found))
+            return _patch(row, classes, _decoded(found, _box(row), self._preprocess.crop_px))
 
         patches: dict[int, list[Patch]] = {unit: [] for unit in units}
         with ThreadPoolExecutor(_READERS) as readers:
@@ -198,12 +198,11 @@ def _has_projections(run: Run, scan: Manifest) -> bool:
 
 def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Cut | str, Cut | None]) -> Patch:
     cut, projection = pictures
-    y0, x0, y1, x1 = (int(row[edge]) for edge in _BOX)
     return Patch(
         value=float(row["value"]),
         image=str(row["uri"]).rpartition("/")[2],
         class_name=classes.get(row["image_id"]),
-        box=(y0, x0, y1, x1),
+        box=_box(row),
         cut=cut if isinstance(cut, Cut) else None,
         problem=cut if isinstance(cut, str) else "",
         projection=projection,
@@ -211,16 +210,20 @@ def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Cut | str, Cut | 
 
 
 def _cut(frame: _Frame, row: _Row) -> tuple[Cut | str, None]:
-    y0, x0, y1, x1 = (int(row[edge]) for edge in _BOX)
-    return (frame if isinstance(frame, str) else cut_box(frame, (y0, x0, y1, x1))), None
+    return (frame if isinstance(frame, str) else cut_box(frame, _box(row))), None
 
 
-def _decoded(row: _Row) -> tuple[Cut, Cut]:
+def _decoded(row: _Row, box: Box, frame_px: int) -> tuple[Cut, Cut]:
     patch, projection = (
         np.asarray(Image.open(io.BytesIO(row[name]["bytes"])).convert("RGB"))
         for name in ("patch", "projection")
     )
-    return whole(patch), whole(stretched(projection))
+    return framed(patch, box, frame_px), framed(projection, box, frame_px)
+
+
+def _box(row: _Row) -> Box:
+    y0, x0, y1, x1 = (int(row[edge]) for edge in _BOX)
+    return y0, x0, y1, x1
 
 
 def _container(uri: str) -> str | None:

@@ -1,12 +1,13 @@
-"""One top patch: what is told of it, the box cut out of a frame, and the tile that is drawn.
+"""One top patch: what is told of it, the box cut out of a frame, and the tiles that are drawn.
 
-Invariant: a patch shows the pixels of its box and no others; what lies outside the network's input
-frame is hatched grey. Along an axis where a box is as large as the frame it shows the frame, as the
-projections do.
+Invariant: a patch shows the pixels of its box and no others, a projection zero as grey 128; what
+lies outside the network's input frame is hatched in both. Along an axis where a box is as large as
+the frame they show the frame.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,20 +20,23 @@ Box = tuple[int, int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 INK = (24, 26, 30)
-_GREY, _HATCH, _GONE = (176, 176, 176), (150, 150, 150), (206, 206, 206)
+_GREY, _HATCH, _GONE = (176, 176, 176), (162, 162, 162), (206, 206, 206)
 _SMALLEST_CAPTION_PX = 48
 # Enlarged less than this, single pixels look ragged and say nothing.
 _SHOWN_AS_PIXELS = 3
-_MOST_CONTRAST = 8.0
+# The strongest few may clip: they are specks, and most of a projection is far weaker.
+_FULL_RANGE_FROM = 0.985
+# A step of the stored eight bits then still looks like the grey beside it.
+_MOST_CONTRAST = 16.0
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A box cut out of a frame.
+    """A box cut out of a frame, or a stored picture of one.
 
     Attributes:
-        height: of the box, in frame pixels.
-        width: of the box, in frame pixels.
+        height: of the box, in the picture's pixels.
+        width: of the box, likewise.
         top: rows of the box above the frame.
         left: columns of the box left of the frame.
         pixels: uint8 [h, w, 3], the part inside the frame.
@@ -56,7 +60,7 @@ class Patch:
         box: its receptive field.
         cut: the picture; None where the image cannot be read any more.
         problem: why there is no picture, in a few words; a line break parts lines.
-        projection: its projection, of the same extent; None where there is none.
+        projection: its projection, of the same extent, 128 is zero; None where there is none.
     """
 
     value: float
@@ -87,23 +91,33 @@ def cut_box(frame: NDArray[np.uint8], box: Box) -> Cut:
     return Cut(y1 - y0, x1 - x0, top, left, np.ascontiguousarray(pixels))
 
 
-def whole(pixels: NDArray[np.uint8]) -> Cut:
-    """A picture that is already cut: uint8 [h, w, 3]."""
-    return Cut(pixels.shape[0], pixels.shape[1], 0, 0, pixels)
-
-
-def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A projection with more contrast, for a person: most of it is far weaker than its peak.
+def framed(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Cut:
+    """A stored picture of a box, as `cut_box` would have cut it.
 
     Args:
-        pixels: uint8 [h, w, 3], 128 is zero.
+        picture: uint8 [h, w, 3], of the whole box, or along an axis where that is as large as the
+            frame or larger, of the frame; its scale is its own.
+        box: of what, unclipped.
+        frame_px: side of the frame.
+    """
+    rows, columns = (
+        _inside(side, start, stop, frame_px)
+        for side, start, stop in zip(picture.shape[:2], box[:2], box[2:], strict=True)
+    )
+    return Cut(*picture.shape[:2], rows.start, columns.start, picture[rows, columns])
+
+
+def stretched(signal: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A projection with more contrast, for a person.
+
+    Args:
+        signal: float32 [h, w, 3], -128 to 127, 0 is nothing.
 
     Returns:
-        The same with all distances from 128 times one factor, 1 to 8, which brings the strongest
-        hundredth of them to the full range.
+        128 and the signal times one factor, 1 to 16, which brings the strongest 1.5 % of it to
+        the full range.
     """
-    signal = pixels.astype(np.float32) - 128
-    level = float(np.quantile(np.abs(signal), 0.99, method="higher"))
+    level = float(np.quantile(np.abs(signal), _FULL_RANGE_FROM, method="higher"))
     factor = min(max(127 / max(level, 1.0), 1.0), _MOST_CONTRAST)
     shown: NDArray[np.uint8] = np.rint(np.clip(128 + factor * signal, 0, 255)).astype(np.uint8)
     return shown
@@ -117,19 +131,18 @@ def draw_tile(cut: Cut | None, size: tuple[int, int], problem: str = "") -> Imag
         size: (width, height) in picture pixels.
         problem: written on the tile where it has room for it.
     """
-    if cut is None:
-        return _plain(problem, size)
-    inside = cut.pixels.shape[:2]
-    if inside == (cut.height, cut.width):
-        return _resized(cut.pixels, size, size[0] / cut.width)
-    tile = _hatched(size)
-    if cut.pixels.size:
-        scale = (size[0] / cut.width, size[1] / cut.height)
-        x0, x1 = round(cut.left * scale[0]), round((cut.left + inside[1]) * scale[0])
-        y0, y1 = round(cut.top * scale[1]), round((cut.top + inside[0]) * scale[1])
-        part = (max(1, x1 - x0), max(1, y1 - y0))
-        tile.paste(_resized(cut.pixels, part, scale[0]), (x0, y0))
-    return tile
+    return _plain(problem, size) if cut is None else _placed(cut, size, _resized)
+
+
+def draw_projection(cut: Cut | None, size: tuple[int, int], problem: str = "") -> Image.Image:
+    """A projection at the size it is shown in, with the contrast that it needs there.
+
+    Args:
+        cut: the projection, 128 is zero; None: as in `draw_tile`.
+        size: as in `draw_tile`.
+        problem: as in `draw_tile`.
+    """
+    return _plain(problem, size) if cut is None else _placed(cut, size, _resized_signal)
 
 
 def shortened(text: str, width: float, font: Font) -> str:
@@ -148,9 +161,49 @@ def three_digits(value: float) -> str:
     return f"{float(f'{value:.3g}'):,g}"
 
 
+def _inside(side: int, start: int, stop: int, frame_px: int) -> slice:
+    """The pixels of a picture's side that lie inside the frame altogether."""
+    extent = stop - start
+    if extent >= frame_px:
+        return slice(0, side)
+    first = -(-max(0, -start) * side // extent)
+    return slice(first, max(first, min(extent, frame_px - start) * side // extent))
+
+
+_Draw = Callable[[NDArray[np.uint8], tuple[int, int], float], Image.Image]
+
+
+def _placed(cut: Cut, size: tuple[int, int], draw: _Draw) -> Image.Image:
+    """The part inside the frame, at its place on a hatched tile."""
+    inside = cut.pixels.shape[:2]
+    if inside == (cut.height, cut.width):
+        return draw(cut.pixels, size, size[0] / cut.width)
+    tile = _hatched(size)
+    if cut.pixels.size:
+        scale = (size[0] / cut.width, size[1] / cut.height)
+        x0, x1 = round(cut.left * scale[0]), round((cut.left + inside[1]) * scale[0])
+        y0, y1 = round(cut.top * scale[1]), round((cut.top + inside[0]) * scale[1])
+        part = (max(1, x1 - x0), max(1, y1 - y0))
+        tile.paste(draw(cut.pixels, part, scale[0]), (x0, y0))
+    return tile
+
+
 def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], scale: float) -> Image.Image:
-    way = Image.Resampling.NEAREST if scale >= _SHOWN_AS_PIXELS else Image.Resampling.LANCZOS
-    return Image.fromarray(pixels).resize(size, way)
+    return Image.fromarray(pixels).resize(size, _way(scale))
+
+
+def _resized_signal(pixels: NDArray[np.uint8], size: tuple[int, int], scale: float) -> Image.Image:
+    """Stretched last, as a smaller picture is a weaker one, and in between nothing is rounded."""
+    signal = pixels.astype(np.float32) - 128
+    planes = [
+        np.asarray(Image.fromarray(signal[:, :, colour]).resize(size, _way(scale)))
+        for colour in range(3)
+    ]
+    return Image.fromarray(stretched(np.stack(planes, axis=2)))
+
+
+def _way(scale: float) -> Image.Resampling:
+    return Image.Resampling.NEAREST if scale >= _SHOWN_AS_PIXELS else Image.Resampling.LANCZOS
 
 
 def _hatched(size: tuple[int, int]) -> Image.Image:

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.report.patches import INK, Font, Patch, draw_tile, shortened, three_digits
+from pipeline.report.patches import (
+    INK,
+    Font,
+    Patch,
+    draw_projection,
+    draw_tile,
+    shortened,
+    three_digits,
+)
 
 _PAPER, _SOFT, _LINE = (255, 255, 255), (104, 110, 120), (222, 225, 230)
 _MARGIN, _GAP, _PAIR_GAP = 28, 14, 3
@@ -130,7 +138,7 @@ def _tiles(
 
 def _pair(patch: Patch, size: tuple[int, int], pair: tuple[int, int]) -> Image.Image:
     image = Image.new("RGB", pair, _PAPER)
-    image.paste(draw_tile(patch.projection, size, "not\nprojected"), (0, 0))
+    image.paste(draw_projection(patch.projection, size, "not\nprojected"), (0, 0))
     image.paste(draw_tile(patch.cut, size, patch.problem), (pair[0] - size[0], 0))
     return image
 

@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 
 from pipeline.report.contact_sheet import SheetShape, encode_sheet
-from pipeline.report.patches import Cut, Patch, whole
+from pipeline.report.patches import Cut, Patch
 
 
 def _plain(colour: tuple[int, int, int], height: int = 16, width: int = 16) -> Cut:
-    return whole(np.full((height, width, 3), colour, np.uint8))
+    return Cut(height, width, 0, 0, np.full((height, width, 3), colour, np.uint8))
 
 
 def _patch(rank: int, *, projected: bool, size: tuple[int, int] = (16, 16)) -> Patch:
-    projection = _plain((20, 25 * rank, 220), *size) if projected else None
+    projection = _plain((20, 28 + 25 * rank, 255), *size) if projected else None
     box = (0, 0, *size)
     return Patch(1.0, "i", None, box, _plain((220, 25 * rank, 20), *size), projection=projection)
 
@@ -35,7 +35,7 @@ def test_encode_sheet_projections_stand_left_and_patches_right_in_rank_order(til
         y = row * (tile_px + 2) + tile_px // 2
         left = column * (tile_px + 2) + tile_px // 2
         right = left + 3 * tile_px + 2 * 2 + 8
-        assert np.abs(sheet[y, left] - (20, 25 * rank, 220, 255)).max() < 24
+        assert np.abs(sheet[y, left] - (20, 28 + 25 * rank, 255, 255)).max() < 24
         assert np.abs(sheet[y, right] - (220, 25 * rank, 20, 255)).max() < 24
 
 

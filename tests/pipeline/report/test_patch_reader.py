@@ -68,7 +68,7 @@ def test_read_image_gone_says_so_and_an_image_is_read_once(tmp_path: Path):
     assert {(patch.cut, patch.problem) for patch in gone} == {(None, "image gone")}
 
 
-def test_read_projections_give_both_pictures_and_touch_no_image(tmp_path: Path):
+def test_read_projections_give_both_pictures_inside_the_frame_and_touch_no_image(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", LAYERS)
     made_up_run.project(url, {"conv1": 8})
     reader = PatchReader(open_run(url))
@@ -79,9 +79,12 @@ def test_read_projections_give_both_pictures_and_touch_no_image(tmp_path: Path):
         for rank, patch in enumerate(several):
             place = (9 * unit + rank) % 9
             cuts = (patch.cut, patch.projection)
+            y0, x0, y1, x1 = patch.box
+            inside = np.s_[max(0, -y0) : min(y1, 32) - y0, max(0, -x0) : min(x1, 32) - x0]
             for cut, data in zip(cuts, made_up_run.PICTURES[place], strict=True):
                 assert cut is not None
-                assert np.array_equal(cut.pixels, np.asarray(Image.open(io.BytesIO(data))))
+                assert (cut.height, cut.top) == (made_up_run.FIELD_PX, max(0, -y0))
+                assert np.array_equal(cut.pixels, np.asarray(Image.open(io.BytesIO(data)))[inside])
 
 
 def test_read_units_without_projections_are_cut(tmp_path: Path):

@@ -8,11 +8,12 @@ from pipeline.report.patches import (
     Box,
     Cut,
     cut_box,
+    draw_projection,
     draw_tile,
+    framed,
     shortened,
     stretched,
     three_digits,
-    whole,
 )
 
 
@@ -88,12 +89,37 @@ def test_draw_tile_without_a_picture_says_why_where_there_is_room():
     assert tiny.min() > 150
 
 
+@pytest.mark.parametrize(
+    "box", [(2, 3, 6, 9), (-2, -1, 4, 3), (12, 10, 20, 18), (-9, 0, -3, 6), (-4, -4, 20, 20),
+            (3, -2, 19, 4), (-20, 4, -3, 8)]
+)  # fmt: skip
+@pytest.mark.parametrize("finer", [1, 2])
+def test_framed_is_what_the_box_cuts_out_of_the_frame(box: Box, finer: int):
+    cut = cut_box(_frame(), box)
+    stored = np.full((cut.height, cut.width, 3), 128, np.uint8)
+    inside = cut.pixels.shape[:2]
+    stored[cut.top : cut.top + inside[0], cut.left : cut.left + inside[1]] = cut.pixels
+
+    found = framed(stored.repeat(finer, 0).repeat(finer, 1), box, 16)
+
+    assert (found.height, found.width) == (finer * cut.height, finer * cut.width)
+    assert np.array_equal(found.pixels, cut.pixels.repeat(finer, 0).repeat(finer, 1))
+    if cut.pixels.size:
+        assert (found.top, found.left) == (finer * cut.top, finer * cut.left)
+
+
+def test_framed_of_a_smaller_picture_leaves_out_what_is_partly_outside():
+    """Of 7 rows 2 lie above the frame: at 5 pixels that is 1.43, so the second is mixed."""
+    found = framed(np.zeros((5, 5, 3), np.uint8), (-2, 12, 5, 19), 16)
+    assert (found.top, found.left, found.pixels.shape) == (2, 0, (3, 2, 3))
+
+
 def test_stretched_brings_a_weak_projection_out_and_keeps_zero():
-    pixels = np.full((20, 20, 3), 128, np.uint8)
-    pixels[0, :10] = 128 + 20
-    pixels[1, :10] = 128 - 10
-    pixels[2, 0] = 255
-    shown = stretched(pixels).astype(int)
+    signal = np.zeros((20, 20, 3), np.float32)
+    signal[0, :10] = 20
+    signal[1, :10] = -10
+    signal[2, 0] = 127
+    shown = stretched(signal).astype(int)
     assert (shown[3:] == 128).all()
     assert (shown[0, :10] == 255).all()
     assert np.abs(shown[1, :10] - (128 - 64)).max() <= 1
@@ -102,18 +128,36 @@ def test_stretched_brings_a_weak_projection_out_and_keeps_zero():
 
 @pytest.mark.parametrize("level", [0, 1, 5])
 def test_stretched_noise_is_not_blown_up_without_bound(level: int):
-    pixels = np.full((8, 8, 3), 128 + level, np.uint8)
-    assert (stretched(pixels) == 128 + 8 * level).all()
+    signal = np.full((8, 8, 3), level, np.float32)
+    assert (stretched(signal) == 128 + 16 * level).all()
 
 
 def test_stretched_full_range_stays_as_it_is():
-    pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
-    assert np.array_equal(stretched(pixels), pixels)
+    signal = np.linspace(-127, 127, 32, dtype=np.float32).round().repeat(6).reshape(8, 8, 3)
+    assert np.array_equal(stretched(signal), signal + 128)
 
 
-def test_whole_is_a_cut_of_its_own_size():
-    cut = whole(_frame())
-    assert (cut.height, cut.width, cut.top, cut.left) == (16, 16, 0, 0)
+def test_draw_projection_made_smaller_has_its_contrast_back():
+    """Stripes four pixels wide, of which the reduction leaves about half."""
+    stripe = np.where(np.arange(64) // 2 % 2, 138, 118).astype(np.uint8)
+    cut = Cut(64, 64, 0, 0, np.tile(stripe, (64, 1))[..., None].repeat(3, 2))
+    shown = np.asarray(draw_projection(cut, (32, 32))).astype(int)
+    assert np.ptp(np.asarray(draw_tile(cut, (32, 32)))) < 25
+    assert np.ptp(shown) > 240
+
+
+def test_draw_projection_enlarged_much_shows_pixels_and_hatches_outside():
+    pixels = np.full((6, 8, 3), 128, np.uint8)
+    pixels[2, 3] = (255, 128, 1)
+    tile = np.asarray(draw_projection(Cut(8, 8, 2, 0, pixels), (64, 64))).astype(int)
+    assert (tile[32:40, 24:32] == (255, 128, 0)).all()
+    assert (tile[16:32] == 128).all()
+    assert len(np.unique(tile[:16])) == 2
+
+
+def test_draw_projection_without_a_picture_says_why():
+    told = np.asarray(draw_projection(None, (72, 72), "not\nprojected"))
+    assert np.array_equal(told, np.asarray(draw_tile(None, (72, 72), "not\nprojected")))
 
 
 def test_shortened_leaves_out_the_middle_and_hides_controls():

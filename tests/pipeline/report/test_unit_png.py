@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.report.patches import Cut, Patch, cut_box, whole
+from pipeline.report.patches import Cut, Patch, cut_box
 from pipeline.report.unit_png import UnitPage, draw_sheet, draw_unit
 
 RED = (250, 10, 20)
-BLUE = (10, 20, 250)
+BLUE = (0, 20, 250)
 BOX = (0, 0, 8, 8)
 
 
@@ -130,8 +130,8 @@ def test_draw_sheet_one_row_a_unit_and_patches_in_rank_order():
 
 
 def _pair(side: int = 8) -> Patch:
-    pixels = np.full((side, side, 3), BLUE, np.uint8)
-    return Patch(1.0, "i.jpg", "cat", BOX, _red(side, side), projection=whole(pixels))
+    projection = Cut(side, side, 0, 0, np.full((side, side, 3), BLUE, np.uint8))
+    return Patch(1.0, "i.jpg", "cat", BOX, _red(side, side), projection=projection)
 
 
 def test_draw_unit_projection_stands_left_of_its_patch_at_its_size():
