@@ -104,7 +104,8 @@ def framed(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Cut:
         _inside(side, start, stop, frame_px)
         for side, start, stop in zip(picture.shape[:2], box[:2], box[2:], strict=True)
     )
-    return Cut(*picture.shape[:2], rows.start, columns.start, picture[rows, columns])
+    height, width = picture.shape[:2]
+    return Cut(height, width, rows.start, columns.start, picture[rows, columns])
 
 
 def stretched(signal: NDArray[np.float32]) -> NDArray[np.uint8]:
