@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.gallery_data import LayerFacts, UnitCard
@@ -76,10 +77,10 @@ def overview(
         ("dead units", f"{dead:,}"),
         ("weights", mask(spec.model.weights)),
         ("precision", spec.precision),
-        ("scanned", scan.provenance.created_at),
+        ("scanned", _moment(scan.provenance.created_at)),
     ]
     if project is not None:
-        facts.append(("projected", project.provenance.created_at))
+        facts.append(("projected", _moment(project.provenance.created_at)))
     missing = not all(row.shape.paired for row in layers)
     return Overview(
         title=spec.model.arch,
@@ -93,3 +94,7 @@ def overview(
 def project_command(run: str) -> str:
     """The command that adds projections to a run."""
     return f"unitscope project {shlex.quote(mask(run))}"
+
+
+def _moment(iso: str) -> str:
+    return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M} UTC"

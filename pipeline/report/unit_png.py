@@ -55,7 +55,7 @@ def draw_unit(page: UnitPage) -> Image.Image:
     """The nine top patches of a unit, three by three, with value, class and file below each."""
     tiles, size = _tiles([page], _TILE_PX)
     cell = (max(size[0], _CAPTION_WIDTH), size[1] + 62)
-    share = f"active in {_share(page)} of {page.images:,} images"
+    share = f"fires on {_share(page)} of {page.images:,} images"
     facts = "   |   ".join([page.kind, f"field {_field(page)}", share, *_legend([page])])
     rows = max(1, -(-min(len(page.patches), 9) // 3))
     height = rows * (cell[1] + _GAP)
@@ -88,7 +88,7 @@ def draw_sheet(pages: Sequence[UnitPage], units: int) -> Image.Image:
     for place, (page, tiles) in enumerate(zip(pages, all_tiles, strict=True)):
         y = top + place * row
         draw.text((_MARGIN, y + 4), f"unit {page.unit}", INK, _font(15))
-        notes = [f"active {_share(page)}"]
+        notes = [f"fires on {_share(page)}"]
         if page.patches:
             notes.append(f"max {three_digits(page.patches[0].value)}")
         draw.text((_MARGIN, y + 24), "\n".join(notes), _SOFT, _font(12), spacing=3)

@@ -86,25 +86,26 @@
     }
   }
 
-  function picture(sheet, index, left, size) {
-    const { tile, gap } = dialog.dataset;
-    const scale = size / Number(tile);
-    const step = Number(tile) + Number(gap);
-    const x = (left + (index % 3) * step) * scale;
-    const y = Math.floor(index / 3) * step * scale;
+  // In shares of its own side, so that the style sheet decides how large a picture is.
+  function picture(sheet, index, left) {
+    const [tile, gap] = [Number(dialog.dataset.tile), Number(dialog.dataset.gap)];
+    const [width, height] = [sheet.getAttribute("width"), sheet.getAttribute("height")];
+    const x = left + (index % 3) * (tile + gap);
+    const y = Math.floor(index / 3) * (tile + gap);
+    const share = (part, whole) => `${(100 * part) / whole}%`;
     const place = document.createElement("div");
     place.className = "picture";
     place.style.backgroundImage = `url("${encodeURI(sheet.getAttribute("src"))}")`;
-    place.style.backgroundSize = `${sheet.getAttribute("width") * scale}px auto`;
-    place.style.backgroundPosition = `${-x}px ${-y}px`;
+    place.style.backgroundSize = `${share(width, tile)} ${share(height, tile)}`;
+    place.style.backgroundPosition = `${share(x, width - tile)} ${share(y, height - tile)}`;
     return place;
   }
 
   function patchItem(patch, index, sheet) {
     const item = byId("patch").content.cloneNode(true);
     const pictures = item.querySelector(".pictures");
-    if (dialog.dataset.paired) pictures.append(picture(sheet, index, 0, 128));
-    pictures.append(picture(sheet, index, Number(dialog.dataset.patches), 128));
+    if (dialog.dataset.paired) pictures.append(picture(sheet, index, 0));
+    pictures.append(picture(sheet, index, Number(dialog.dataset.patches)));
     fill(item, patch);
     return item;
   }
@@ -140,6 +141,7 @@
       drawHistogram(detail.histogram);
       const sheet = card.querySelector("img");
       byId("patches").replaceChildren(...detail.patches.map((p, i) => patchItem(p, i, sheet)));
+      byId("patches-note").hidden = !detail.patches.length;
       dialog.scrollTop = 0;
     } catch (error) {
       problem.textContent = error.message;

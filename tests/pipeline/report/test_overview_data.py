@@ -31,7 +31,8 @@ def test_overview_adds_up_the_layers_and_names_the_run(tmp_path: Path):
     assert (page.title, page.run, page.hint) == ("made_up", url, "")
     assert (facts["images"], facts["rejected"]) == ("40", "2")
     assert (facts["layers"], facts["units"], facts["dead units"]) == ("2", "1,064", "5")
-    assert facts["projected"] == made_up_run.PROVENANCE.created_at
+    assert made_up_run.PROVENANCE.created_at == "2026-11-24T03:00:00Z"
+    assert facts["projected"] == "2026-11-24 03:00 UTC"
 
 
 def test_overview_without_all_projections_says_how_to_make_them(tmp_path: Path):
