@@ -1,6 +1,6 @@
 """`unitscope show`: the top patches of a unit, or of many, as a PNG.
 
-Invariant: it draws what `pipeline.report.patch_reader` reads, projections beside the patches where
+Invariant: it draws what `pipeline.report.unit_pages` reads, projections beside the patches where
 the run has them, and works nothing out itself.
 """
 
@@ -9,12 +9,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import pandas as pd
-
-from pipeline.report.patch_reader import PatchReader
-from pipeline.report.unit_png import UnitPage, draw_sheet, draw_unit
+from pipeline.report.unit_pages import read_units
+from pipeline.report.unit_png import draw_sheet, draw_unit
 from pipeline.store import open_run
-from pipeline.store.tables import Run
 from schemas.errors import LayerError, SpecError
 
 
@@ -52,13 +49,13 @@ def run(run_url: str, layer: str, units: range, out: str, *, sheet: bool) -> tup
         SpecError: ``out`` cannot be written.
     """
     source = open_run(run_url)
-    facts = source.table("layers", job="scan", layer=layer).iloc[0]
+    [facts] = source.table("layers", job="scan", layer=layer).to_dict("records")
     known = int(facts["units"])
     if units.start >= known:
         raise LayerError(
             f"{run_url}: layer {layer} has no unit {units.start}; choices: 0 to {known - 1}"
         )
-    pages = _pages(source, facts, range(units.start, min(units.stop, known)))
+    pages = read_units(source, facts, range(units.start, min(units.stop, known)))
     picture = draw_sheet(pages, known) if sheet else draw_unit(pages[0])
     data = io.BytesIO()
     picture.save(data, "PNG")
@@ -70,23 +67,3 @@ def run(run_url: str, layer: str, units: range, out: str, *, sheet: bool) -> tup
             f"--out {out}: cannot be written ({error.strerror}); give a local path"
         ) from error
     return picture.size
-
-
-def _pages(source: Run, layer: pd.Series, units: range) -> list[UnitPage]:
-    within = [("unit", ">=", units.start), ("unit", "<", units.stop)]
-    facts = source.table("units", job="scan", layer=layer["layer"], filters=within)
-    images = dict(zip(facts["unit"], facts["images"].tolist(), strict=True))
-    active = dict(zip(facts["unit"], facts["active"].tolist(), strict=True))
-    patches = PatchReader(source).read(layer["layer"], units)
-    return [
-        UnitPage(
-            layer=layer["layer"],
-            unit=unit,
-            kind=layer["kind"],
-            field=(int(layer["field_height"]), int(layer["field_width"])),
-            images=images[unit],
-            active=active[unit],
-            patches=patches[unit],
-        )
-        for unit in units
-    ]

@@ -59,7 +59,14 @@ class SheetShape:
 
 
 def encode_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
-    """Draw a unit's patches, at most nine, as a WebP."""
+    """A unit's patches, at most nine, as a WebP."""
+    data = io.BytesIO()
+    draw_contacts(patches, shape).save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
+    return data.getvalue()
+
+
+def draw_contacts(patches: Sequence[Patch], shape: SheetShape) -> Image.Image:
+    """Draw a unit's patches, at most nine; the rest is transparent."""
     sheet = Image.new("RGBA", (shape.width, shape.height), (0, 0, 0, 0))
     for index, patch in enumerate(patches[: _ACROSS * _ACROSS]):
         if shape.paired and patch.projection is not None:
@@ -68,9 +75,7 @@ def encode_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
             _paste(sheet, tile, shape.place(index, projection=True), shape.tile_px)
         tile = draw_tile(patch.cut, _fitted(patch.cut, patch.box, shape.tile_px), patch.problem)
         _paste(sheet, tile, shape.place(index, projection=False), shape.tile_px)
-    data = io.BytesIO()
-    sheet.save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
-    return data.getvalue()
+    return sheet
 
 
 def _paste(sheet: Image.Image, tile: Image.Image, at: tuple[int, int], tile_px: int) -> None:

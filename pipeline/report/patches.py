@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-INK = (24, 26, 30)
+INK, SOFT = (24, 26, 30), (104, 110, 120)
 _GREY, _HATCH, _GONE = (176, 176, 176), (162, 162, 162), (206, 206, 206)
 _SMALLEST_CAPTION_PX = 48
 # Enlarged less than this, single pixels look ragged and say nothing.

@@ -7,12 +7,12 @@ its patch, at the same size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.report.patches import (
     INK,
+    SOFT,
     Font,
     Patch,
     draw_projection,
@@ -20,35 +20,13 @@ from pipeline.report.patches import (
     shortened,
     three_digits,
 )
+from pipeline.report.unit_pages import UnitPage
 
-_PAPER, _SOFT, _LINE = (255, 255, 255), (104, 110, 120), (222, 225, 230)
+_PAPER, _LINE = (255, 255, 255), (222, 225, 230)
 _MARGIN, _GAP, _PAIR_GAP = 28, 14, 3
 _TILE_PX, _SHEET_TILE_PX = (96, 224), (72, 96)
 _CAPTION_WIDTH = 150
 _SHEET_LABEL = 120
-
-
-@dataclass(frozen=True)
-class UnitPage:
-    """A unit and its patches, the strongest first; at most nine are drawn.
-
-    Attributes:
-        layer: its layer.
-        unit: its channel.
-        kind: the layer's operation.
-        field: (height, width) of its receptive field in input pixels.
-        images: images with a finite maximum.
-        active: of these, above zero.
-        patches: as many as there are.
-    """
-
-    layer: str
-    unit: int
-    kind: str
-    field: tuple[int, int]
-    images: int
-    active: int
-    patches: tuple[Patch, ...]
 
 
 def draw_unit(page: UnitPage) -> Image.Image:
@@ -67,7 +45,7 @@ def draw_unit(page: UnitPage) -> Image.Image:
         image.paste(tile, (x, y))
         _caption(image, patch, (x, y + size[1] + 5), cell[0])
     if not page.patches:
-        ImageDraw.Draw(image).text((_MARGIN, top), "no image activates this unit", _SOFT, _font(15))
+        ImageDraw.Draw(image).text((_MARGIN, top), "no image activates this unit", SOFT, _font(15))
     return image
 
 
@@ -83,7 +61,8 @@ def draw_sheet(pages: Sequence[UnitPage], units: int) -> Image.Image:
     first, last = pages[0], pages[-1]
     which = f"units {first.unit} to {last.unit} of {units}, one a row"
     facts = "   |   ".join([first.kind, f"field {_field(first)}", which, *_legend(pages)])
-    image, top = _titled(first.layer, facts, _SHEET_LABEL + 9 * step, len(pages) * row)
+    columns = max(len(tiles) for tiles in all_tiles)
+    image, top = _titled(first.layer, facts, _SHEET_LABEL + columns * step, len(pages) * row)
     draw = ImageDraw.Draw(image)
     for place, (page, tiles) in enumerate(zip(pages, all_tiles, strict=True)):
         y = top + place * row
@@ -91,7 +70,7 @@ def draw_sheet(pages: Sequence[UnitPage], units: int) -> Image.Image:
         notes = [f"fires on {_share(page)}"]
         if page.patches:
             notes.append(f"max {three_digits(page.patches[0].value)}")
-        draw.text((_MARGIN, y + 24), "\n".join(notes), _SOFT, _font(12), spacing=3)
+        draw.text((_MARGIN, y + 24), "\n".join(notes), SOFT, _font(12), spacing=3)
         for column, tile in enumerate(tiles):
             image.paste(tile, (_MARGIN + _SHEET_LABEL + column * step, y))
     return image
@@ -105,7 +84,7 @@ def _titled(title: str, facts: str, width: int, height: int) -> tuple[Image.Imag
     image = Image.new("RGB", (width, top + height + _MARGIN - _GAP), _PAPER)
     draw = ImageDraw.Draw(image)
     draw.text((_MARGIN, 20), title, INK, _font(22))
-    draw.text((_MARGIN, 51), facts, _SOFT, _font(14))
+    draw.text((_MARGIN, 51), facts, SOFT, _font(14))
     draw.line((_MARGIN, 80, width - _MARGIN, 80), _LINE)
     return image, top
 
@@ -115,7 +94,7 @@ def _caption(image: Image.Image, patch: Patch, at: tuple[int, int], width: int) 
     lines = (
         (three_digits(patch.value), 15, INK),
         (patch.class_name or "", 13, INK),
-        (patch.image, 12, _SOFT),
+        (patch.image, 12, SOFT),
     )
     y = at[1]
     for text, size, colour in lines:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jobs.show import parse_units, run
-from pipeline.store import JobFolder, JobStore
+from pipeline.store import JobFolder, JobStore, open_run
 from pipeline.store.layout import layer_file
 from schemas.errors import LayerError, NotPublishedError, SpecError
 from schemas.manifest import FileRecord, Manifest, Provenance
@@ -268,6 +268,7 @@ def test_run_unwritable_out_is_refused(tmp_path: Path):
 def test_run_projections_stand_beside_their_patches(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"conv1": 4})
     made_up_run.project(url, {"conv1": 4})
+    tops = open_run(url).table("top_patches", layer="conv1")
     out = tmp_path / "unit.png"
     for units, count in ((range(1), 9), (range(3, 4), 2), (range(4), 29)):
         run(url, "conv1", units, str(out), sheet=len(units) > 1)
@@ -276,8 +277,13 @@ def test_run_projections_stand_beside_their_patches(tmp_path: Path):
         red, blue = pixels[:, :, 0] - pixels[:, :, 2], pixels[:, :, 2] - pixels[:, :, 0]
         patches, projections = (red > 150).sum(), (blue > 150).sum()
         assert patches == projections > 0
-        side = 96 if len(units) == 1 else 80
-        assert patches == count * side * side
+        scale = 6 if len(units) == 1 else 5
+        inside = [
+            (min(row.box_y1, 32) - max(row.box_y0, 0)) * (min(row.box_x1, 32) - max(row.box_x0, 0))
+            for row in tops[tops["unit"].isin(units)].itertuples()
+        ]
+        assert len(inside) == count
+        assert patches == sum(inside) * scale * scale
 
 
 @pytest.mark.parametrize(

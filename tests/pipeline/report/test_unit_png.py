@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.report.patches import Cut, Patch, cut_box
-from pipeline.report.unit_png import UnitPage, draw_sheet, draw_unit
+from pipeline.report.unit_pages import UnitPage
+from pipeline.report.unit_png import draw_sheet, draw_unit
 
 RED = (250, 10, 20)
 BLUE = (0, 20, 250)
@@ -127,6 +128,13 @@ def test_draw_sheet_one_row_a_unit_and_patches_in_rank_order():
     assert [mark[0] for mark in marks[::80]] == [place * 20 for place in range(9)]
     third = picture[96 + 40 + 2 * 90]
     assert len({pixel[0] for pixel in third if pixel[1] == 0 and pixel[2] == 200}) == 4
+
+
+def test_draw_sheet_of_few_images_is_no_wider_than_its_longest_row():
+    four, nine = (draw_sheet([_page(*[_red(80, 80)] * n), _page()], units=64) for n in (4, 9))
+    assert nine.width - four.width == 5 * 86
+    row = np.asarray(four)[96 + 40]
+    assert (row == RED).all(axis=1).sum() == 4 * 80
 
 
 def _pair(side: int = 8) -> Patch:
