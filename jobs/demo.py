@@ -1,13 +1,17 @@
 """`unitscope demo`: draw pictures, train a small ZFNet on them, and look into it.
 
 Invariant: what a command of `unitscope` can do is done by that command, whose line is printed
-first; the demo itself only makes what a user would bring along, the pictures and the weights.
+first; the demo itself only makes what a user would bring along, the pictures and the weights, and
+at the end one picture of the units that it names.
 """
 
 # ruff: noqa: PLC0415 (the command line reads this file, and heavy modules only when it runs)
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.models.scene_net import Training
+    from pipeline.report.telling import Telling
 
 ARCH = "small_zfnet"
 PASSES_A_MINUTE = 10
+_PICTURES, _REST_MINUTES = 2000, 2.0
+"""By default, and what they take on two cores beside the training."""
+
 _TELLING_LAYERS = ("relu2", "relu3", "relu4", "relu5")
 
 
@@ -52,16 +60,10 @@ class Files:
         """The trained weights, which say how they were made."""
         return Path(self.out) / f"{ARCH}.safetensors"
 
-
-@dataclass(frozen=True)
-class Telling:
-    """A unit whose top patches mostly show one part, ``hits`` of its ``patches``."""
-
-    layer: str
-    unit: int
-    part: str
-    hits: int
-    patches: int
+    @property
+    def figure(self) -> Path:
+        """The picture of the units that the demo names."""
+        return Path(self.out) / "units.png"
 
 
 def demo(
@@ -79,7 +81,9 @@ def demo(
             min=0.1,
         ),
     ] = 2.0,
-    pictures: Annotated[int, typer.Option(metavar="N", help="How many to draw.", min=50)] = 2000,
+    pictures: Annotated[
+        int, typer.Option(metavar="N", help="How many to draw.", min=50)
+    ] = _PICTURES,
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
 ) -> None:
     """Try everything, without a model or a data set of your own, in a few minutes.
@@ -97,6 +101,12 @@ def demo(
         raise SpecError(f"--out {out}: the demo draws and trains here; give a local folder")
     files = Files(out)
     training = Training(pictures, passes=max(1, round(minutes * PASSES_A_MINUTE)))
+    if not files.weights.is_file():
+        about = max(1, round((minutes + _REST_MINUTES) * pictures / _PICTURES))
+        typer.echo(
+            f"This draws {pictures:,} pictures, trains a small network on them and looks into it, "
+            f"all in {out}; about {about} min on two free cores."
+        )
     draw(files, training)
     learn(files, training)
     for step in steps(files, local=local):
@@ -104,6 +114,8 @@ def demo(
     units = telling_units(files)
     for unit in units:
         _run(context, show_step(files, unit))
+    if units:
+        draw_units(files, units)
     typer.echo(last_words(files, units))
 
 
@@ -117,6 +129,8 @@ def draw(files: Files, training: Training) -> None:
 
     started = time.monotonic()
     how = "already drawn"
+    if not files.manifest.is_file():
+        typer.echo("drawing the pictures ...")
     if write_scenes(files.pictures, training.pictures, training.seed):
         how = f"{len(CLASSES)} kinds of things, drawn in {time.monotonic() - started:.0f} s"
     typer.echo(f"{files.pictures}: {training.pictures:,} pictures, {how}")
@@ -142,6 +156,9 @@ def learn(files: Files, training: Training) -> None:
     started = time.monotonic()
     how = "already trained"
     if not files.weights.is_file():
+        typer.echo(
+            f"training {ARCH} on one core, {training.passes} passes over four fifths of them ..."
+        )
         weights = train_scene_net(str(files.manifest), training, on_epoch=say)
         put_once(str(files.weights), weights)
         how = f"trained in {time.monotonic() - started:.0f} s"
@@ -151,7 +168,7 @@ def learn(files: Files, training: Training) -> None:
             f"{files.weights}: was trained as {made}, and {training} is asked for; take another "
             "--out, or the --minutes and --pictures that it was made with"
         )
-    typer.echo(f"{files.weights}: {how}, names {right:.1%} of the held-out pictures right")
+    typer.echo(f"{files.weights}: {how}, names {right:.1%} of the other fifth right")
 
 
 def steps(files: Files, *, local: bool) -> list[list[str]]:
@@ -180,11 +197,14 @@ def telling_units(files: Files) -> list[Telling]:
     """Units that look for a part, found by the parts' boxes in their top patches.
 
     Returns:
-        At most one a layer, each of another kind of thing, in the order of the layers.
+        At most one a layer, each of another kind of thing, in the order of the layers: of all such
+        choices the one with the highest scores.
     """
     import pandas as pd
 
     from pipeline.analysis.parts import part_scores
+    from pipeline.data.scenes import CLASSES
+    from pipeline.report.telling import choose_telling
     from pipeline.store import open_run
 
     run = open_run(files.out)
@@ -193,14 +213,25 @@ def telling_units(files: Files) -> list[Telling]:
     tops["image"] = tops["uri"].map(lambda uri: "/".join(uri.split("/")[-2:]))
     first = tops[tops["rank"] == 1].assign(thing=tops["image"].str.split("/").str[0])
     scores = part_scores(tops, _parts_in_frames(files))
+    # A whole thing says less than a part of it: most patches of a deep layer show whole things.
+    scores = scores[~scores["part"].isin(CLASSES)]
     scores = scores.merge(first[["layer", "unit", "thing"]], on=["layer", "unit"])
-    found: dict[str, Telling] = {}
-    columns = ["thing", "layer", "unit", "part", "hits", "patches"]
-    for thing, *values in scores[columns].to_numpy().tolist():
-        unit = Telling(*values)
-        if thing not in found and unit.layer not in {known.layer for known in found.values()}:
-            found[thing] = unit
-    return sorted(found.values(), key=lambda unit: unit.layer)
+    return choose_telling(scores, _TELLING_LAYERS)
+
+
+def draw_units(files: Files, units: list[Telling]) -> None:
+    """Draw the units side by side, each with the part that it looks for."""
+    from pipeline.report.figure import draw_figure
+    from pipeline.report.unit_pages import read_units
+    from pipeline.store import open_run
+
+    run = open_run(files.out)
+    drawn = []
+    for unit in units:
+        [layer] = run.table("layers", job="scan", layer=unit.layer).to_dict("records")
+        [page] = read_units(run, layer, range(unit.unit, unit.unit + 1))
+        drawn.append((page, f"{unit.part} in {unit.hits} of {unit.patches} patches"))
+    draw_figure(drawn).save(files.figure, optimize=True)
 
 
 def last_words(files: Files, units: list[Telling]) -> str:
@@ -211,17 +242,28 @@ def last_words(files: Files, units: list[Telling]) -> str:
         f"{unit.patches} strongest patches"
         for unit in units
     ]
+    if units:
+        shown.insert(0, f"  {files.figure}: these units side by side, projections left of patches")
     lines = [
         "\nLook at",
         *shown,
         f"  {Path(files.out, 'gallery', 'index.html')}: every unit, in a browser",
         f"  pandas.read_parquet({tables!r}): the same, as a table",
         "Try next",
+        *_activation(),
         f"  unitscope show {out} --layer relu3 -o relu3.png",
         f"  unitscope layers --arch {ARCH} --weights {shlex.quote(str(files.weights))} --all",
         "  unitscope scan --arch YOURS --weights FILE --data FOLDER --out runs/mine",
     ]
     return "\n".join(lines)
+
+
+def _activation() -> list[str]:
+    """How to make a shell find `unitscope`, where it does not."""
+    script = Path(sys.executable).with_name("activate")
+    if shutil.which("unitscope") or not script.is_file():
+        return []
+    return [f"  . {shlex.quote(os.path.relpath(script))}    # so that the shell finds unitscope"]
 
 
 def _parts_in_frames(files: Files) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +15,10 @@ from typer.testing import CliRunner, Result
 
 from jobs import demo
 from jobs.cli import app
-from jobs.demo import Files, Telling, last_words, show_step, steps, telling_units
+from jobs.demo import Files, last_words, show_step, steps, telling_units
+from pipeline.data.scenes import CLASSES
 from pipeline.models.scene_net import ARCH, Training
+from pipeline.report.telling import Telling
 from pipeline.store import open_run
 
 SMALL = ("--pictures", "50", "--minutes", "0.1", "--local")
@@ -78,8 +82,9 @@ def test_demo_prints_each_command_before_it_runs(ran: tuple[Path, Result]):
         f"--data {out}/pictures/manifest.csv --out {out} --local"
     )
     assert lines[scan + 1].startswith("scan done in")
+    assert lines[0].startswith("This draws 50 pictures")
     assert "pass 1 of 1: loss" in result.stdout
-    assert "of the held-out pictures right" in result.stdout
+    assert "of the other fifth right" in result.stdout
 
 
 def test_demo_draws_the_units_that_it_names(ran: tuple[Path, Result]):
@@ -93,6 +98,10 @@ def test_demo_draws_the_units_that_it_names(ran: tuple[Path, Result]):
         for unit in units
     ]
     assert len({Path(tops["uri"].iloc[0]).parent.name for tops in strongest}) == len(units)
+    assert not {unit.part for unit in units} & set(CLASSES)
+    with Image.open(out / "units.png") as picture:
+        assert picture.mode == "P"
+        assert picture.height == {2: 262, 3: 516, 4: 516}[len(units)]
     for unit in units:
         with Image.open(show_step(Files(str(out)), unit)[-1]) as picture:
             assert min(picture.size) > 100
@@ -133,7 +142,24 @@ def test_demo_again_says_already_done(ran: tuple[Path, Result], monkeypatch: pyt
     for words in ("already drawn", "already trained", "scan already done"):
         assert words in again.stdout
     assert "pass 1" not in again.stdout
+    assert "This draws" not in again.stdout
     assert made == {file: file.stat().st_mtime_ns for file in made}
+
+
+def test_last_words_tell_how_a_shell_finds_the_command(monkeypatch: pytest.MonkeyPatch):
+    told = []
+    for found in ("/usr/bin/unitscope", None):
+        monkeypatch.setattr(shutil, "which", lambda _name, found=found: found)
+        monkeypatch.setattr(sys, "executable", f"{Path.cwd()}/bin/python")
+        monkeypatch.setattr(Path, "is_file", lambda _path: True)
+        told.append(
+            [line for line in last_words(Files("r"), []).splitlines() if "activate" in line]
+        )
+    assert told == [[], ["  . bin/activate    # so that the shell finds unitscope"]]
+
+
+def test_last_words_without_telling_units_name_no_picture():
+    assert ".png" not in last_words(Files("r"), []).partition("Try next")[0]
 
 
 @pytest.mark.parametrize(
