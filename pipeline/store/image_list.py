@@ -34,6 +34,7 @@ class ImageList:
         self._url = url
         self._lock = threading.Lock()
         self._opened: tuple[int, pq.FileMetaData] | None = None
+        self._kept: tuple[list[int], pa.Table] | None = None
 
     def encode(self, rows: pa.Table) -> bytes:
         """The list as a file.
@@ -50,7 +51,7 @@ class ImageList:
         return data
 
     def rows(self, start: int, stop: int) -> pa.Table:
-        """The rows [start, stop).
+        """The rows [start, stop); slices in order fetch a row group once.
 
         Raises:
             FileNotFoundError: there is no list.
@@ -66,8 +67,15 @@ class ImageList:
         starts = list(accumulate(lengths, initial=0))
         first = bisect_right(starts, start) - 1
         groups = [i for i in range(first, metadata.num_row_groups) if starts[i] < stop]
-        file = pq.ParquetFile(RangeReader(self._url, size), metadata=metadata)
-        return file.read_row_groups(groups).slice(start - starts[first], stop - start)
+        return self._read(groups, size, metadata).slice(start - starts[first], stop - start)
+
+    def _read(self, groups: list[int], size: int, metadata: pq.FileMetaData) -> pa.Table:
+        """Row groups, the last ones kept: a batch is a small part of one, and a store is far."""
+        with self._lock:
+            if self._kept is None or self._kept[0] != groups:
+                file = pq.ParquetFile(RangeReader(self._url, size), metadata=metadata)
+                self._kept = (groups, file.read_row_groups(groups))
+            return self._kept[1]
 
     def _open(self) -> tuple[int, pq.FileMetaData]:
         """Size and footer, read once; several threads may ask."""

@@ -54,6 +54,24 @@ def test_rows_reads_only_the_row_groups_around_them(
     assert asked == [[1, 2], [2], [0]]
 
 
+def test_rows_of_one_row_group_are_fetched_once(images: ImageList, monkeypatch: pytest.MonkeyPatch):
+    images.rows(0, 1)
+    asked: list[str] = []
+    real = objects.read
+
+    def watched(url: str, start: int | None = None, end: int | None = None) -> bytes:
+        asked.append(url)
+        return real(url, start, end)
+
+    monkeypatch.setattr(objects, "read", watched)
+    slices = [images.rows(start, start + 2) for start in (7, 9, 11)]
+    once = len(asked)
+    images.rows(14, 16)
+
+    assert [rows["image_id"].to_pylist() for rows in slices] == [[7, 8], [9, 10], [11, 12]]
+    assert 2 * once == len(asked) > 0
+
+
 def test_rows_by_many_threads_are_right(images: ImageList):
     with ThreadPoolExecutor(8) as pool:
         slices = list(pool.map(lambda i: images.rows(i, i + 10), range(90)))
