@@ -11,11 +11,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import ray
 
+from pipeline.runtime.cores import usable_cores
 from schemas.errors import WorkerError
 from schemas.specs import Resources
 
@@ -23,7 +23,6 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """For an embedded cluster: only receipts and a small stage pass through Ray."""
 
 CONNECT_SECONDS = 10.0
-CONTAINER_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @contextmanager
@@ -70,17 +69,6 @@ def _init_options(address: str, resources: Resources, threads: int) -> dict[str,
         # Ray's CPUs are tickets, not cores: who asks for more workers than cores shall get them.
         options["num_cpus"] = max(usable_cores(), threads * (resources.workers or 1))
     return options
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use, by its affinity and its container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = CONTAINER_QUOTA.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        quota = "max"
-    share = cores or 1
-    return share if quota == "max" else max(1, min(share, int(quota) // int(period)))
 
 
 def actor_options(resources: Resources, threads: int) -> dict[str, Any]:

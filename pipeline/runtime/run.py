@@ -5,9 +5,9 @@ The invariant: Ray is imported only when it is used, so that a machine without i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
+from pipeline.runtime.cores import usable_cores
 from pipeline.runtime.local import run_local
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.worker import RunSummary
@@ -54,5 +54,5 @@ def run_shards(
 
 
 def default_threads() -> int:
-    """CPU threads a worker where nothing says otherwise: half the cores, 1 to 4."""
-    return max(1, min(4, (os.cpu_count() or 1) // 2))
+    """CPU threads a worker where nothing says otherwise: half the usable cores, 1 to 4."""
+    return max(1, min(4, usable_cores() // 2))

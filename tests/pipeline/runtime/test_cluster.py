@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,17 +135,3 @@ def test_assigned_device_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(WorkerError, match="gave this worker no GPU"):
         cluster.assigned_device("cuda")
-
-
-@pytest.mark.parametrize(
-    ("quota", "share"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("", 8)]
-)
-def test_usable_cores_heed_the_containers_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, share: int
-):
-    file = tmp_path / "cpu.max"
-    file.write_text(quota)
-    monkeypatch.setattr(cluster, "CONTAINER_QUOTA", file)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-
-    assert cluster.usable_cores() == share

@@ -65,12 +65,10 @@ def test_run_shards_elsewhere_hands_everything_to_ray(
     assert calls == [((bench.folder, bench.contracts, cut(5, 2)), options)]
 
 
-@pytest.mark.parametrize(
-    ("cores", "threads"), [(None, 1), (1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (64, 4)]
-)
-def test_default_threads_are_half_the_cores_from_one_to_four(
-    monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (64, 4)])
+def test_default_threads_are_half_the_usable_cores_from_one_to_four(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
 ):
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr("pipeline.runtime.run.usable_cores", lambda: cores)
 
     assert default_threads() == threads
