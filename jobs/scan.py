@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pyarrow as pa
@@ -171,10 +173,8 @@ def _merge(work: _Work, plan: Plan) -> dict[str, tuple[FileRecord, ...]]:
     tops = scan_tables.TopMerge(work.spec.top)
     for part in parts("part_top"):
         tops.add(part)
-    sums = [scan_tables.sums_of(part) for part in parts("part_units")]
-    total = sums[0]
-    for one in sums[1:]:
-        total += one
+    # One at a time: a shard's sums are megabytes, and a large data set has hundreds of shards.
+    total = reduce(add, map(scan_tables.sums_of, parts("part_units")))
     top_tables = tops.tables(work.layers, work.rows["uri"])
     return {
         "images": _put_by_rows(store, SCAN_IMAGES, parts("images")),

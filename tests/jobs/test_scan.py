@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 import torch
@@ -24,6 +26,8 @@ from typer.testing import CliRunner
 import tests.tiny_nets as nets
 from jobs import flow, scan
 from jobs.cli import app
+from pipeline.analysis.unit_stats import UnitSums
+from pipeline.stages import scan_tables
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.scan import ScanStage
 from pipeline.store import JobFolder, JobStore, open_run
@@ -231,6 +235,26 @@ def test_scan_interrupted_in_the_merge_goes_on_and_gives_the_same_tables(
 
     assert recorded(scan.run(spec)) == expected
     assert begun == []
+
+
+def test_scan_merge_does_not_hold_the_sums_of_every_shard(
+    make_spec: MakeSpec, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    sums: list[weakref.ref[UnitSums]] = []
+    held: list[int] = []
+    plain = scan_tables.sums_of
+
+    def watched(part: pa.Table) -> UnitSums:
+        held.append(sum(one() is not None for one in sums))
+        found = plain(part)
+        sums.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(scan_tables, "sums_of", watched)
+
+    assert recorded(scan.run(make_spec())) == expected
+    assert len(held) == SHARDS
+    assert max(held) <= 2
 
 
 @pytest.mark.ray
