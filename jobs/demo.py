@@ -90,6 +90,7 @@ def demo(
 
     It draws pictures of ten kinds of things with parts, trains a small ZFNet to tell them apart,
     and runs the commands that you would run on your own model; each is printed before it runs.
+    At the end it names a few units that look for a part, and draws them into RUN/units.png.
     A demo that was cut short resumes when it is run again.
 
     Example: `unitscope demo --out runs/demo --minutes 2`
