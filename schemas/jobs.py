@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from schemas.specs import (
     DatasetSpec,
@@ -16,6 +16,9 @@ from schemas.specs import (
     Resources,
     Spec,
 )
+
+WindowSize = Annotated[str, BeforeValidator(str), Field(pattern=r"^[1-9]\d*(x[1-9]\d*)?$")]
+"""A side in pixels, or height x width: ``16``, ``16x24``."""
 
 
 class ScanSpec(Spec):
@@ -76,6 +79,103 @@ class ProjectSpec(Spec):
     resources: Resources = Resources()
 
 
+class SlidingWindow(Spec):
+    """A window that slides over the picture (ZF 4.2); all in input-frame pixels."""
+
+    height_px: PositiveInt
+    width_px: PositiveInt
+    stride_px: PositiveInt
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height_px, self.width_px
+
+
+class ImageSelection(Spec):
+    """Which images of a scan; what is given narrows the choice down, and a sample comes last."""
+
+    ids: tuple[NonNegativeInt, ...] = Field(default=(), description="image ids; empty: any")
+    classes: tuple[str, ...] = Field(
+        default=(), description="class names or label numbers; empty: any"
+    )
+    of_unit: str | None = Field(
+        default=None,
+        pattern=r"^.+:\d+$",
+        description="only images in the top patches of this unit, LAYER:UNIT",
+    )
+    sample: PositiveInt | None = Field(
+        default=None, description="this many of them, drawn by the seed; null: all"
+    )
+    seed: NonNegativeInt = 0
+
+
+class OccludeSpec(Spec):
+    """Slide a grey square over images and record what the network makes of it (ZF 4.2, fig. 7)."""
+
+    run: Location = Field(description="the folder of a published scan, a path or URL")
+    images: ImageSelection = ImageSelection(sample=100)
+    window_px: tuple[WindowSize, ...] = Field(
+        default=("16",),
+        min_length=1,
+        max_length=16,
+        description="sides of the windows, 16 or 16x24 (height x width); each goes its own way "
+        "over every picture",
+    )
+    stride_px: tuple[PositiveInt, ...] = Field(
+        default=(4,), min_length=1, description="step down and across: one, or one a window"
+    )
+    fill: str = Field(
+        default="grey",
+        pattern=r"^(grey|mean|blur|#[0-9a-fA-F]{6})$",
+        description="what stands in the window: grey, mean (the colour that the preprocessing "
+        "subtracts), blur (of the image itself) or a colour #rrggbb",
+    )
+    target: NonNegativeInt | None = Field(
+        default=None,
+        description="the class whose probability is recorded; null: the label, or "
+        "the prediction where there is none",
+    )
+    layer: str | None = Field(
+        default=None,
+        description="whose strongest map's total activity is recorded; null: the last "
+        "convolutional one",
+    )
+    boxes: Location | None = Field(
+        default=None,
+        description="a CSV of the objects' boxes (path,part,y0,x0,y1,x1 in the pictures' pixels); "
+        "null: the manifest's column 'boxes', where it has one",
+    )
+    engine: Literal["auto", "incremental", "dense"] = Field(
+        default="auto", description="auto: what costs less by count; both give the same answer"
+    )
+    batch_bytes: PositiveInt = Field(
+        default=256 * 2**20, ge=2**20, description="what the maps of one batch of windows may take"
+    )
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _one_stride_each(self) -> OccludeSpec:
+        if len(self.stride_px) not in (1, len(self.window_px)):
+            raise ValueError(
+                f"stride_px holds {len(self.stride_px)} steps for {len(self.window_px)} windows; "
+                "give one for all, or one each"
+            )
+        if len(set(self.windows)) < len(self.windows):
+            raise ValueError("window_px: one window stands there twice; give each once")
+        return self
+
+    @property
+    def windows(self) -> tuple[SlidingWindow, ...]:
+        """The windows in their order."""
+        strides = self.stride_px * (len(self.window_px) if len(self.stride_px) == 1 else 1)
+        sides = [[int(side) for side in text.split("x")] for text in self.window_px]
+        return tuple(
+            SlidingWindow(height_px=own[0], width_px=own[-1], stride_px=stride)
+            for own, stride in zip(sides, strides, strict=True)
+        )
+
+
 class GallerySpec(Spec):
     """Draw a run as static pages (ZF fig. 2)."""
 
@@ -92,6 +192,7 @@ class GallerySpec(Spec):
 JOBS: dict[str, type[Spec]] = {
     "scan": ScanSpec,
     "project": ProjectSpec,
+    "occlude": OccludeSpec,
     "gallery": GallerySpec,
 }
 """Every job that the command line, `unitscope schema` and `unitscope submit` know."""

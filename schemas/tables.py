@@ -278,3 +278,73 @@ PROJECTIONS = Table(
     key=("layer", "unit", "rank"),
     sort=("layer", "unit", "rank"),
 )
+
+_WINDOW = column("window", pa.int8(), "place of the window among those of the spec, from 0")
+_CORNER = "of the window's upper left corner, in input-frame pixels"
+
+OCCLUSION_PICTURES = Table(
+    job="occlude",
+    name="pictures",
+    schema=_schema(
+        _IMAGE_ID,
+        _WINDOW,
+        _URI,
+        _LABEL,
+        _CLASS,
+        column("target", pa.int32(), "class whose probability is recorded: label or prediction"),
+        column("p_target", pa.float32(), "its softmax probability on the clean image"),
+        column("predicted", pa.int32(), "most probable class of the clean image"),
+        column("p_predicted", pa.float32(), "its softmax probability"),
+        column("layer", pa.string(), "the layer whose strongest map is watched"),
+        column("unit", pa.int32(), "the map with the largest sum over positions, clean"),
+        column("activity", pa.float32(), "that sum"),
+        column("fill", pa.string(), "what stood in the window"),
+        column("window_px", pa.int32(), "height of the window"),
+        column("window_width_px", pa.int32(), "width of the window"),
+        column("stride_px", pa.int32(), "step down and across; the last ones end at the border"),
+        column("rows", pa.int32(), "positions down"),
+        column("cols", pa.int32(), "positions across"),
+        column("largest_drop", pa.float32(), "p_target of the clean image less the lowest one"),
+        column("drop_y_px", pa.int32(), f"where p_target is lowest: y {_CORNER}"),
+        column("drop_x_px", pa.int32(), f"where p_target is lowest: x {_CORNER}"),
+        column(
+            "half_area",
+            pa.float32(),
+            "share of the pixels whose mean p_target over the windows on them is at most half of "
+            "the clean one",
+        ),
+        column("changed", pa.float32(), "share of the positions with another predicted class"),
+        column(
+            "drop_inside",
+            pa.float32(),
+            "share of the drop, pixel by pixel, that lies in the object's boxes; null without",
+            nullable=True,
+        ),
+        column(
+            "pointed",
+            pa.bool_(),
+            "the centre of the window of the largest drop lies in a box; null without",
+            nullable=True,
+        ),
+        column("engine", pa.string(), "incremental or dense; the answer is the same"),
+    ),
+    key=("image_id", "window"),
+    sort=("image_id", "window"),
+)
+
+OCCLUSION_MAPS = Table(
+    job="occlude",
+    name="maps",
+    schema=_schema(
+        _IMAGE_ID,
+        _WINDOW,
+        column("y_px", pa.int32(), f"y {_CORNER}"),
+        column("x_px", pa.int32(), f"x {_CORNER}"),
+        column("p_target", pa.float32(), "softmax probability of the picture's target"),
+        column("predicted", pa.int32(), "most probable class"),
+        column("p_predicted", pa.float32(), "its softmax probability"),
+        column("activity", pa.float32(), "sum over positions of the picture's map"),
+    ),
+    key=("image_id", "window", "y_px", "x_px"),
+    sort=("image_id", "window", "y_px", "x_px"),
+)

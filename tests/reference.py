@@ -312,3 +312,35 @@ def _normalise_down(
             slope = -2 * layer.beta * share * values[c] * values[other]
             result[0, other] += signal[0, c] * slope / divisor[c] ** (layer.beta + 1)
     return result
+
+
+def occluded(
+    model: nn.Module,
+    frame: torch.Tensor,
+    fill: torch.Tensor,
+    windows: Sequence[tuple[int, int, int, int]],
+    layer: nn.Module,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and a layer's maps with one window hidden, a window at a time (ZF 4.2).
+
+    Args:
+        model: in eval mode, float64.
+        frame: [1, 3, S, S].
+        fill: what a window shows instead, of the same shape.
+        windows: (y, x, height, width) each.
+        layer: the module whose output's sum over positions is wanted.
+
+    Returns:
+        Scores [windows, classes] and sums [windows, units].
+    """
+    scores, sums = [], []
+    seen: list[torch.Tensor] = []
+    handle = layer.register_forward_hook(lambda _, __, value: seen.append(value.clone()))
+    with torch.no_grad():
+        for y, x, height, width in windows:
+            picture = frame.clone()
+            picture[:, :, y : y + height, x : x + width] = fill[:, :, y : y + height, x : x + width]
+            scores.append(model(picture)[0])
+            sums.append(seen.pop()[0].sum(dim=(1, 2)))
+    handle.remove()
+    return torch.stack(scores), torch.stack(sums)

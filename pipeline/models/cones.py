@@ -106,13 +106,13 @@ class Geometry:
         self.graph = graph
         self.nodes = {node.fx: node for node in graph.nodes}
         self.fields = {node.fx: fields[node.name] for node in graph.nodes if node.name in fields}
-        # A tuple (of a chunk) has no field of its own: its pieces' readers have.
+        # A tuple of tensors (a chunk's) has no field of its own: its pieces have. Sizes have none.
         self.tuples = {
             used
             for node in graph.nodes
             if node.kind == "getitem"
             for used in node.fx.all_input_nodes
-            if used not in self.fields and self._feeds_tensor(used)
+            if used not in self.fields and node.fx in self.fields and self._feeds_tensor(used)
         }
         self._meets_map = {
             node.fx
@@ -173,6 +173,21 @@ class Geometry:
         """The inputs that depend on the image, not sizes or parameters."""
         return [m for m in node.all_input_nodes if m in self.fields or m in self.tuples]
 
+    def slides(self, node: Node) -> tuple[Window, Window] | None:
+        """The windows of a node whose every position reads a few around it; None for others."""
+        return None if node.kind in ADAPTIVE_POOLS else self.windows(node)
+
+    def keeps_places(self, node: Node, source: fx.Node) -> bool:
+        """Whether each position of a node's value reads that one position of an input alone."""
+        if source in self.tuples:
+            return True
+        # A tuple is as its pieces are.
+        values = node.fx.users if node.fx in self.tuples else (node.fx,)
+        fields = [self.fields[value] for value in values if value in self.fields]
+        same_map = all(field.map_size == self.map_size(source) for field in fields)
+        whole = any(field.whole for field in fields) or node.fx in self._meets_map
+        return node.kind in _LOCAL and same_map and not whole
+
     def cone(self, layer: str) -> Cone:
         """The cone below a layer."""
         target = self.graph.node(layer)
@@ -211,18 +226,11 @@ class Geometry:
         """The region of an input that a node's reads; None where it can only be run whole."""
         if region.whole:
             return self._whole(source)
-        if source in self.tuples:
-            return region
-        windows = self.windows(node)
-        if windows is not None and node.kind not in ADAPTIVE_POOLS:
+        windows = self.slides(node)
+        if windows is not None:
             down, across = region.down.through(windows[0]), region.across.through(windows[1])
             return Region(down, across, whole=False)
-        # A tuple is as its pieces are.
-        values = node.fx.users if node.fx in self.tuples else (node.fx,)
-        fields = [self.fields[value] for value in values if value in self.fields]
-        same_map = all(field.map_size == self.map_size(source) for field in fields)
-        whole = any(field.whole for field in fields) or node.fx in self._meets_map
-        return region if node.kind in _LOCAL and same_map and not whole else None
+        return region if self.keeps_places(node, source) else None
 
     def _joined(self, node: fx.Node, old: Region | None, new: Region) -> Region:
         if new.whole or (old is not None and old.whole):

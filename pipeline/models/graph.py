@@ -75,6 +75,7 @@ class Graph:
             Node(names.get(node, node.name), node_kind(node, module), node) for node in graph.nodes
         )
         self._by_name = {node.name: node for node in self.nodes}
+        self._calls: dict[fx.Node, Callable[..., Any]] = {}
         _run_out_of_place(graph, module)
         returned = next(node for node in graph.nodes if node.op == "output").args[0]
         if not isinstance(returned, fx.Node):
@@ -89,12 +90,13 @@ class Graph:
         return self._by_name[name]
 
     def up_to(self, name: str) -> tuple[Node, ...]:
-        """The nodes that are executed up to and with the named one."""
+        """The nodes up to and with the named one."""
         return self.nodes[: self.nodes.index(self.node(name)) + 1]
 
     def call(self, node: Node, values: dict[fx.Node, Any]) -> Any:
         """Run one node's operation, out of place, on the given values of its inputs."""
-        function = _callable(self, node, overwrite=False)
+        calls = self._calls
+        function = calls.get(node.fx) or calls.setdefault(node.fx, _callable(self, node))
         return function(*_look_up(node.fx.args, values), **_look_up(node.fx.kwargs, values))
 
     def attribute(self, path: str) -> Any:
@@ -203,9 +205,9 @@ def _look_up(template: Any, values: dict[fx.Node, Any]) -> Any:
 
 
 def _default(node: fx.Node) -> Any:
-    if node.args:
-        return node.args[0]
-    raise TraceError(f"the network takes a second input, {node.name}, that has no default")
+    if not node.args:
+        raise TraceError(f"the network takes a second input, {node.name}, that has no default")
+    return node.args[0]
 
 
 def _run_out_of_place(graph: fx.Graph, module: nn.Module) -> None:
@@ -223,13 +225,11 @@ def _changes_in_place(node: fx.Node, module: nn.Module) -> bool:
         return getattr(module.get_submodule(str(node.target)), "inplace", False) is True
     if node.op == "call_method":
         return _ends_in_place(str(node.target))
-    if node.op == "call_function":
-        return (
-            node.target in OUT_OF_PLACE
-            or _ends_in_place(str(getattr(node.target, "__name__", "")))
-            or _bound(node).get("inplace") is True
-        )
-    return False
+    return node.op == "call_function" and (
+        node.target in OUT_OF_PLACE
+        or _ends_in_place(str(getattr(node.target, "__name__", "")))
+        or _bound(node).get("inplace") is True
+    )
 
 
 def _ends_in_place(name: str) -> bool:
@@ -262,7 +262,7 @@ def _may_overwrite(graph: Graph, node: Node, tapped: set[fx.Node]) -> bool:
     return fresh and source not in tapped and list(source.users) == [node.fx]
 
 
-def _callable(graph: Graph, node: Node, *, overwrite: bool) -> Callable[..., Any]:
+def _callable(graph: Graph, node: Node, *, overwrite: bool = False) -> Callable[..., Any]:
     """What to call for a node; in-place operations become plain ones unless ``overwrite``."""
     target = node.fx.target
     if node.fx.op == "get_attr":
@@ -274,8 +274,7 @@ def _callable(graph: Graph, node: Node, *, overwrite: bool) -> Callable[..., Any
             module.__dict__["inplace"] = overwrite
         return module
     if node.fx.op == "call_method":
-        name = str(target)
-        plain = name.rstrip("_") if _ends_in_place(name) else name
+        plain = name.rstrip("_") if _ends_in_place(name := str(target)) else name
         return lambda first, *args, **kwargs: getattr(first, plain)(*args, **kwargs)
     if node.fx.op == "call_function" and callable(target):
         return _plain_function(target, overwrite=overwrite)
