@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.predictions import predict
-from pipeline.analysis.topk import TopPatches, spatial_maximum
+from pipeline.analysis.topk import TopPatches, find_peaks
 from pipeline.analysis.unit_stats import UnitStats
 from pipeline.data.frames import normalise
 from pipeline.data.loader import Batch, ImageLoader
@@ -139,11 +139,12 @@ class _ShardScan:
     def tap(self, name: str, value: Tensor) -> None:
         layer = self._layers[name]
         maps = layer.maps(value)
-        maxima = spatial_maximum(maps)
+        peaks = find_peaks(maps)
+        maxima = peaks.maxima
         eligible = torch.isfinite(maxima) & self._valid[:, None]
         if layer.activation:
             eligible &= maxima > 0
-        self.tops[name].update(maps, maxima, eligible, self._image_ids)
+        self.tops[name].update(maps, peaks, eligible, self._image_ids)
         self._maxima[name] = maxima
 
     def finish(self) -> None:

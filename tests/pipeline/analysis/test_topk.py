@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.analysis.topk import TopPatches, cut_to_top, spatial_maximum
+from pipeline.analysis.topk import TopPatches, cut_to_top, find_peaks
 from tests.reference import top_peaks
 
 CPU = torch.device("cpu")
@@ -25,8 +25,8 @@ MAPS = hnp.array_shapes(min_dims=4, max_dims=4, max_side=5).flatmap(
 
 def feed(top: TopPatches, maps: torch.Tensor, image_ids: Sequence[int]) -> None:
     """Take in a batch as the scan does: only finite maxima are eligible."""
-    maxima = spatial_maximum(maps)
-    top.update(maps, maxima, torch.isfinite(maxima), torch.tensor(image_ids))
+    peaks = find_peaks(maps)
+    top.update(maps, peaks, torch.isfinite(peaks.maxima), torch.tensor(image_ids))
 
 
 def rows(top: TopPatches, width: int) -> list[list[tuple[float, int, int, int]]]:
@@ -87,7 +87,7 @@ def test_top_patches_leave_out_what_is_not_eligible():
     maps = torch.tensor([5.0, 4.0, 3.0, 2.0]).view(4, 1, 1, 1)
     eligible = torch.tensor([[False], [True], [False], [True]])
     top = TopPatches(1, 3, CPU)
-    top.update(maps, spatial_maximum(maps), eligible, torch.tensor([0, 1, 2, -1]))
+    top.update(maps, find_peaks(maps), eligible, torch.tensor([0, 1, 2, -1]))
 
     assert rows(top, 1) == [[(4.0, 1, 0, 0), (2.0, -1, 0, 0)]]
 
@@ -108,11 +108,11 @@ def test_top_patches_first_maximum_is_by_row_then_column():
         assert rows(top, 4) == [[(7.0, 5, 1, 3)]]
 
 
-def test_spatial_maximum_is_the_raw_value_and_shows_nan():
+def test_find_peaks_gives_the_raw_value_and_shows_nan():
     maps = torch.full((2, 2, 2, 2), -3.0, dtype=torch.bfloat16)
     maps[0, 1, 1, 0] = torch.nan
     maps[1, 0, 0, 1] = 0.75
-    found = spatial_maximum(maps)
+    found = find_peaks(maps).maxima
 
     assert found.dtype == torch.float32
     torch.testing.assert_close(
@@ -155,8 +155,8 @@ def test_top_patches_on_a_gpu_equal_those_on_the_cpu():
     for start in range(0, 24, 8):
         for top in tops:
             batch = maps[start : start + 8].to(top.values.device)
-            maxima = spatial_maximum(batch)
+            peaks = find_peaks(batch)
             ids = torch.arange(start, start + 8, device=batch.device)
-            top.update(batch, maxima, torch.isfinite(maxima), ids)
+            top.update(batch, peaks, torch.isfinite(peaks.maxima), ids)
 
     assert rows(tops[1], 4) == rows(tops[0], 4)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from pipeline.analysis.predictions import predict
-from pipeline.analysis.topk import TopPatches, spatial_maximum
+from pipeline.analysis.topk import TopPatches, find_peaks
 from pipeline.analysis.unit_stats import UnitStats
 from pipeline.data.loader import Batch
 from pipeline.data.rows import list_rows, number_rows
@@ -55,9 +55,9 @@ def scanned(
     for name, values in maps.items():
         for first in range(0, len(values), batch_size):
             batch = torch.from_numpy(values[first : first + batch_size])
-            maxima = spatial_maximum(batch)
+            peaks = find_peaks(batch)
             ids = torch.arange(start + first, start + first + len(batch))
-            tops[name].update(batch, maxima, torch.isfinite(maxima), ids)
+            tops[name].update(batch, peaks, torch.isfinite(peaks.maxima), ids)
     return tops
 
 
