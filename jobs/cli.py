@@ -20,17 +20,17 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.demo import demo
-from jobs.flags import (
+from jobs.flags import keyword, spec_command
+from jobs.job_flags import (
     GALLERY_FLAGS,
     MODEL_FLAGS,
+    OCCLUDE_FLAGS,
     PROJECT_FLAGS,
     SCAN_FLAGS,
-    keyword,
-    spec_command,
 )
 from jobs.spec_io import dump_spec
 from schemas.errors import InputError, JobError, SpecError, UnitscopeError, nearest
-from schemas.jobs import JOBS, GallerySpec, ProjectSpec, ScanSpec
+from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
 from schemas.specs import ModelSpec, PreprocessSpec, Spec
 
 
@@ -295,6 +295,29 @@ app.command(
     "fire. Killed at any moment, the same command resumes.\n\n"
     "Example: `unitscope project runs/a --layers 'layer3*'`",
 )(spec_command(ProjectSpec, PROJECT_FLAGS, _project))
+
+
+def _occlude(spec: OccludeSpec) -> None:
+    from jobs import occlude
+    from pipeline.store import JobFolder, JobStore
+
+    before = JobStore(JobFolder(spec.run, "occlude")).manifest()
+    started = time.monotonic()
+    manifest = occlude.run(spec)
+    how = f"done in {time.monotonic() - started:.1f} s"
+    if before is not None:
+        how = f"already done ({manifest.provenance.created_at})"
+    positions, images = manifest.counts["positions"], manifest.counts["images"]
+    typer.echo(f"occlude {how}: {positions:,} windows on {images:,} images, in {spec.run}")
+    typer.echo(f"next: unitscope gallery {shlex.quote(spec.run)}")
+
+
+app.command(
+    "occlude",
+    help="Slide a grey square over images of a scan and record what the network makes of each "
+    "position: where an object has to be seen to be named. Killed at any moment, the same command "
+    "resumes.\n\nExample: `unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8`",
+)(spec_command(OccludeSpec, OCCLUDE_FLAGS, _occlude))
 
 
 def _gallery(spec: GallerySpec) -> None:

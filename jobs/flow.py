@@ -6,8 +6,10 @@ well for both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
+
+import pyarrow as pa
 
 from pipeline.runtime.progress import make_progress
 from pipeline.runtime.run import default_threads, run_shards
@@ -15,9 +17,11 @@ from pipeline.runtime.worker import RunSummary
 from pipeline.stages.contract import Stage
 from pipeline.store.commit import JobStore
 from schemas.errors import StoreError
-from schemas.manifest import Manifest, Plan, Shard
+from schemas.manifest import FileRecord, Manifest, Plan, Shard
 from schemas.specs import Resources
 from schemas.tables import Table
+
+_ROWS_A_FILE = 1_000_000
 
 
 def finish(store: JobStore, plan: Plan, work: Callable[[], Manifest]) -> Manifest:
@@ -69,6 +73,33 @@ def run_plan(
         return run_shards(
             stage, store.folder, contracts, shards, threads=threads, progress=progress
         )
+
+
+def put_by_rows(
+    store: JobStore, contract: Table, parts: Iterable[pa.Table]
+) -> tuple[FileRecord, ...]:
+    """Put the parts of a table one after another: files of about a million rows, at least one.
+
+    Args:
+        store: of the job's folder.
+        contract: the table.
+        parts: by shard, in their order; a file ends where a part does.
+    """
+    records: list[FileRecord] = []
+    waiting: list[pa.Table] = []
+
+    def put() -> None:
+        name = f"{contract.name}-{len(records):05d}.parquet"
+        records.append(store.put_table(contract, name, pa.concat_tables(waiting)))
+        waiting.clear()
+
+    for part in parts:
+        waiting.append(part)
+        if sum(table.num_rows for table in waiting) >= _ROWS_A_FILE:
+            put()
+    if waiting:
+        put()
+    return tuple(records)
 
 
 def resolved_threads(resources: Resources, store: JobStore) -> int:

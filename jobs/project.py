@@ -11,23 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jobs import flow
+from jobs.scanned import Scanned, open_scanned
 from pipeline.analysis.projector import Projector
-from pipeline.data.listing import dataset_digest, list_images
 from pipeline.data.shards import default_shard_size, shard_plan
-from pipeline.models.load import load_model
-from pipeline.models.network import open_network
 from pipeline.stages.project import ProjectStage, part_name, parts
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder, layer_file
 from pipeline.store.provenance import collect
-from pipeline.store.tables import Run, open_run
-from schemas.errors import DatasetError, LayerError, ModelError, nearest
-from schemas.jobs import ProjectSpec, ScanSpec
+from pipeline.store.tables import Run
+from schemas.errors import LayerError, ModelError, nearest
+from schemas.jobs import ProjectSpec
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
-from schemas.specs import LayerSelection, Precision, PreprocessSpec
+from schemas.specs import LayerSelection, Precision
 from schemas.tables import PROJECTIONS
 
 _ROWS_A_GROUP = 512  # pictures of about 20 KB: row groups of about 20 MB
@@ -65,24 +62,22 @@ def run(spec: ProjectSpec) -> Manifest:
 
 
 def _prepare(spec: ProjectSpec) -> _Work:
-    source = open_run(spec.run)
-    manifest = source.manifest("scan")
-    scan = ScanSpec.model_validate(manifest.spec)
-    preprocess = PreprocessSpec.model_validate(manifest.identity["preprocess"])
-    layers = _selected(source, spec.layers)
-    _require_projectable(spec, scan, manifest, tuple(layers), preprocess)
+    scanned = open_scanned(spec.run)
+    scan = scanned.spec
+    layers = _selected(scanned.run, spec.layers)
+    _require_projectable(spec, scanned, tuple(layers))
     units = _units(spec.units)
-    images = _images_with_patches(scan, manifest, source, tuple(layers), units)
+    images = scanned.images(_images_with_patches(scanned.run, tuple(layers), units))
     store = JobStore(JobFolder(spec.run, "project"))
     threads = flow.resolved_threads(spec.resources, store)
     shard_size = default_shard_size(images.num_rows, spec.batch_size)
-    identity = _identity(spec, manifest, list(layers))
+    identity = _identity(spec, scanned.manifest, list(layers))
     identity |= {"threads": threads, "shard_size": shard_size}
     stage = ProjectStage(
         folder=store.folder,
         model=scan.model,
-        weights_sha256=manifest.identity["weights_sha256"],
-        preprocess=preprocess,
+        weights_sha256=scanned.weights_sha256,
+        preprocess=scanned.preprocess,
         data=scan.data,
         layers=tuple(layers),
         units=units,
@@ -143,46 +138,22 @@ def _units(text: str | None) -> tuple[int, int] | None:
     return int(first), int(last or first)
 
 
-def _require_projectable(
-    spec: ProjectSpec,
-    scan: ScanSpec,
-    manifest: Manifest,
-    layers: tuple[str, ...],
-    preprocess: PreprocessSpec,
-) -> None:
+def _require_projectable(spec: ProjectSpec, scanned: Scanned, layers: tuple[str, ...]) -> None:
     """Refuse other weights, or a rule that the network has no use of, before anything is put."""
-    loaded = load_model(scan.model)
-    made_with = manifest.identity["weights_sha256"]
-    if loaded.weights_sha256 != made_with:
-        raise ModelError(
-            f"weights: {scan.model.weights} has sha256 {loaded.weights_sha256}, the index in "
-            f"{spec.run} was made with {made_with}; give back those weights, or scan again"
-        )
-    network = open_network(loaded.module, preprocess.crop_px)
+    network = scanned.network()
     known = {layer.name: layer for layer in network.layers}
     gone = [name for name in layers if name not in known]
     if gone:
         raise ModelError(
-            f"arch: {scan.model.arch} has no layer {gone[0]!r} any more, which the index in "
-            f"{spec.run} has; give back the code that was scanned, or scan again"
+            f"arch: {scanned.spec.model.arch} has no layer {gone[0]!r} any more, which the index "
+            f"in {spec.run} has; give back the code that was scanned, or scan again"
         )
     Projector(network, tuple(known[name] for name in layers), spec.rule)
 
 
 def _images_with_patches(
-    scan: ScanSpec,
-    manifest: Manifest,
-    source: Run,
-    layers: tuple[str, ...],
-    units: tuple[int, int] | None,
-) -> pa.Table:
-    rows = list_images(scan.data)
-    listed = manifest.identity["images"]
-    if dataset_digest(rows) != listed["sha256"]:
-        raise DatasetError(
-            f"data: {scan.data.uri} lists {rows.num_rows} images with other names or labels than "
-            f"the {listed['count']} that were scanned; put the list back, or scan again"
-        )
+    source: Run, layers: tuple[str, ...], units: tuple[int, int] | None
+) -> set[int]:
     filters = None if units is None else [("unit", ">=", units[0]), ("unit", "<=", units[1])]
     ids: set[int] = set()
     for layer in layers:
@@ -192,7 +163,7 @@ def _images_with_patches(
         ids.update(frame["image_id"].tolist())
     if not ids:
         raise LayerError("units: no unit of the selection has a top patch; choose others")
-    return rows.filter(pc.is_in(rows["image_id"], pa.array(sorted(ids))))
+    return ids
 
 
 def _work_through(work: _Work) -> Manifest:

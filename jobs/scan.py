@@ -38,8 +38,6 @@ from schemas.tables import (
     Table,
 )
 
-_ROWS_A_FILE = 1_000_000
-
 
 @dataclass(frozen=True)
 class _Work:
@@ -177,37 +175,16 @@ def _merge(work: _Work, plan: Plan) -> dict[str, tuple[FileRecord, ...]]:
     total = reduce(add, map(scan_tables.sums_of, parts("part_units")))
     top_tables = tops.tables(work.layers, work.rows["uri"])
     return {
-        "images": _put_by_rows(store, SCAN_IMAGES, parts("images")),
+        "images": flow.put_by_rows(store, SCAN_IMAGES, parts("images")),
         "top_patches": tuple(
             store.put_table(SCAN_TOP_PATCHES, layer_file(layer.position, layer.name), table)
             for layer, table in zip(work.layers, top_tables, strict=True)
         ),
         "units": (_put_one(store, SCAN_UNITS, scan_tables.unit_table(work.layers, total)),),
         "layers": (_put_one(store, SCAN_LAYERS, scan_tables.layer_table(work.layers)),),
-        "rejects": _put_by_rows(store, SCAN_REJECTS, parts("rejects")),
+        "rejects": flow.put_by_rows(store, SCAN_REJECTS, parts("rejects")),
     }
 
 
 def _put_one(store: JobStore, contract: Table, rows: pa.Table) -> FileRecord:
     return store.put_table(contract, f"{contract.name}.parquet", rows)
-
-
-def _put_by_rows(
-    store: JobStore, contract: Table, parts: Iterable[pa.Table]
-) -> tuple[FileRecord, ...]:
-    """Files of about a million rows, cut where shards end; at least one file."""
-    records: list[FileRecord] = []
-    waiting: list[pa.Table] = []
-
-    def put() -> None:
-        name = f"{contract.name}-{len(records):05d}.parquet"
-        records.append(store.put_table(contract, name, pa.concat_tables(waiting)))
-        waiting.clear()
-
-    for part in parts:
-        waiting.append(part)
-        if sum(table.num_rows for table in waiting) >= _ROWS_A_FILE:
-            put()
-    if waiting:
-        put()
-    return tuple(records)

@@ -6,10 +6,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jobs.flags import GALLERY_FLAGS, MODEL_FLAGS, SCAN_FLAGS, Flag, keyword, spec_command
+from jobs.flags import keyword, spec_command
+from jobs.job_flags import GALLERY_FLAGS, SCAN_FLAGS
 from schemas.errors import SpecError
 from schemas.jobs import GallerySpec, ScanSpec
-from schemas.specs import Spec
 
 REQUIRED = ["--arch", "vgg16", "--data", "d", "--out", "o"]
 
@@ -88,19 +88,3 @@ def test_spec_command_argument_is_taken_by_its_place_or_from_the_yaml(tmp_path: 
     assert _run_gallery("runs/a", "--spec", str(file), "--layers", "a,b").run == "runs/a"
     with pytest.raises(SpecError, match="run: is missing; give RUN"):
         _run_gallery("--sheet-px", "32")
-
-
-@pytest.mark.parametrize(
-    ("spec", "flag"),
-    [
-        *((ScanSpec, flag) for flag in (*MODEL_FLAGS, *SCAN_FLAGS)),
-        *((GallerySpec, flag) for flag in GALLERY_FLAGS),
-    ],
-    ids=lambda value: getattr(value, "name", ""),
-)
-def test_flags_each_names_a_field_of_the_spec(spec: type[Spec], flag: Flag):
-    model: object = spec
-    for step in flag.field.split("."):
-        info = model.model_fields[step]  # type: ignore[attr-defined]
-        model = info.annotation
-    assert flag.help.endswith(".")

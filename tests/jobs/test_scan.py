@@ -507,7 +507,7 @@ def test_scan_of_nan_weights_counts_them_and_ranks_none(make_spec: MakeSpec):
 def test_scan_cuts_large_tables_into_files(
     make_spec: MakeSpec, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(scan, "_ROWS_A_FILE", 15)
+    monkeypatch.setattr(flow, "_ROWS_A_FILE", 15)
     spec = make_spec()
     manifest = scan.run(spec)
 

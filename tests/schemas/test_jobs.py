@@ -8,13 +8,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from schemas.jobs import JOBS, GallerySpec, ProjectSpec, ScanSpec
+from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
 from schemas.specs import Spec
 
 SCAN = {"model": {"arch": "zfnet"}, "data": {"uri": "photos"}, "out": "runs/a"}
 SMALLEST: dict[str, dict[str, Any]] = {
     "scan": SCAN,
     "project": {"run": "runs/a"},
+    "occlude": {"run": "runs/a"},
     "gallery": {"run": "runs/a"},
 }
 EVERY = pytest.mark.parametrize("name", JOBS)
@@ -125,3 +126,38 @@ def test_project_units_in_another_form_are_refused(units: str):
 def test_gallery_sheet_outside_its_range_is_refused(side: int):
     with pytest.raises(ValidationError, match="sheet_px"):
         GallerySpec(run="runs/a", sheet_px=side)
+
+
+@pytest.mark.parametrize(
+    ("given", "windows"),
+    [
+        ({}, [(16, 16, 4)]),
+        ({"window_px": [32, "16x24"], "stride_px": [8]}, [(32, 32, 8), (16, 24, 8)]),
+        ({"window_px": ["16", 16], "stride_px": [8, 4]}, [(16, 16, 8), (16, 16, 4)]),
+    ],
+)
+def test_occlude_spec_windows_have_one_stride_or_one_each(
+    given: dict[str, Any], windows: list[tuple[int, int, int]]
+):
+    spec = OccludeSpec(run="r", **given)
+
+    assert [(*window.size, window.stride_px) for window in spec.windows] == windows
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"window_px": [8, 16, 24], "stride_px": [4, 2]}, "2 steps for 3 windows"),
+        ({"window_px": ["16", "16x16"]}, "one window stands there twice"),
+        ({"window_px": ["0"]}, "window_px"),
+        ({"window_px": ["16x"]}, "window_px"),
+        ({"stride_px": [0]}, "stride_px"),
+        ({"fill": "pink"}, "fill"),
+        ({"images": {"of_unit": "relu1"}}, "of_unit"),
+        ({"images": {"ids": [-1]}}, "ids"),
+        ({"target": -1}, "target"),
+    ],
+)
+def test_occlude_spec_that_cannot_be_meant_is_refused(given: dict[str, Any], says: str):
+    with pytest.raises(ValidationError, match=says):
+        OccludeSpec(run="r", **given)

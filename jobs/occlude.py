@@ -1,0 +1,191 @@
+"""The occlusion of a scan's images: plan, run, merge, publish (ZF 4.2, fig. 7).
+
+The invariant: it looks at images that the scan could read, with the model that the scan used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from jobs import flow
+from jobs.scanned import Scanned, open_scanned
+from pipeline.analysis.occlusion import require_fit
+from pipeline.data.shards import default_shard_size, shard_plan
+from pipeline.models.network import Network
+from pipeline.stages.occlude import PARTS, OccludeStage, boxes_digest
+from pipeline.store.commit import JobStore
+from pipeline.store.layout import JobFolder
+from pipeline.store.provenance import collect
+from schemas.errors import DatasetError, LayerError, nearest
+from schemas.jobs import ImageSelection, OccludeSpec
+from schemas.manifest import SCHEMA_VERSION, Manifest, Plan, fingerprint
+from schemas.tables import Table
+
+
+@dataclass(frozen=True)
+class _Work:
+    spec: OccludeSpec
+    store: JobStore
+    images: pa.Table
+    stage: OccludeStage
+    threads: int
+    plan: Plan
+
+
+def run(spec: OccludeSpec) -> Manifest:
+    """Occlude images of a published scan, or finish what was begun.
+
+    Args:
+        spec: which images, with which windows.
+
+    Returns:
+        The published manifest.
+
+    Raises:
+        InputError: no image is chosen, a window does not fit, the layer is unknown, or weights or
+            pictures are others than the scan's.
+        JobError: the work failed; the same call resumes.
+    """
+    work = _prepare(spec)
+    return flow.finish(work.store, work.plan, lambda: _work_through(work))
+
+
+def _prepare(spec: OccludeSpec) -> _Work:
+    scanned = open_scanned(spec.run)
+    network = scanned.network()
+    layer = watched_layer(network, spec.layer)
+    require_fit(spec.windows, scanned.preprocess.crop_px)
+    images = scanned.images(_chosen(scanned, spec.images))
+    store = JobStore(JobFolder(spec.run, "occlude"))
+    threads = flow.resolved_threads(spec.resources, store)
+    shard_size = default_shard_size(images.num_rows, 1)
+    identity = _identity(spec, scanned, layer, images)
+    identity |= {"threads": threads, "shard_size": shard_size}
+    stage = OccludeStage(
+        folder=store.folder,
+        model=scanned.spec.model,
+        weights_sha256=scanned.weights_sha256,
+        preprocess=scanned.preprocess,
+        data=scanned.spec.data,
+        spec=spec,
+        layer=layer,
+        resources=spec.resources,
+    )
+    plan = Plan(
+        job="occlude",
+        fingerprint=fingerprint(identity),
+        identity=identity,
+        shards=shard_plan(images.num_rows, shard_size=shard_size),
+    )
+    return _Work(spec, store, images, stage, threads, plan)
+
+
+def _identity(spec: OccludeSpec, scanned: Scanned, layer: str, images: pa.Table) -> dict[str, Any]:
+    """Everything that decides the tables' bytes, but for how the images are cut."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "scan": scanned.manifest.fingerprint,
+        "images": images["image_id"].to_pylist(),
+        "windows": [window.model_dump() for window in spec.windows],
+        "fill": spec.fill,
+        "target": spec.target,
+        "layer": layer,
+        "boxes": boxes_digest(spec, scanned.spec.data),
+        "engine": spec.engine,
+        "batch_bytes": spec.batch_bytes,
+        "device": spec.resources.device,
+        "versions": flow.versions(),
+    }
+
+
+def watched_layer(network: Network, name: str | None) -> str:
+    """The layer whose strongest map is watched; left open, the last convolutional one (ZF 4.2).
+
+    That is the last activation function's output that still is a map, but for one with a map a
+    class, which would only say again what the probability says.
+
+    Raises:
+        LayerError: there is no such layer, or none with a map.
+    """
+    known = {layer.name: layer for layer in network.layers}
+    if name is not None:
+        if name not in known:
+            raise LayerError(f"layer: the model has no layer {name!r}; {nearest(name, known)}")
+        return name
+    maps = [layer for layer in network.layers if layer.activation and layer.default]
+    maps = [layer for layer in maps if layer.field.map_size != (1, 1)]
+    classes = network.layers[-1].units
+    features = [layer for layer in maps if layer.units != classes] or maps
+    if not features:
+        raise LayerError(
+            "layer: no activation of the model has a map; name a layer, `unitscope layers --all` "
+            "lists them"
+        )
+    return features[-1].name
+
+
+def _chosen(scanned: Scanned, selection: ImageSelection) -> set[int]:
+    """The images that a selection names, of those that the scan could read."""
+    images = scanned.run.table("images", job="scan", columns=["image_id", "label", "class_name"])
+    if unknown := sorted(set(selection.ids) - set(images["image_id"])):
+        raise DatasetError(
+            f"images: the scan has no image {unknown[0]}; choices: 0 to "
+            f"{images['image_id'].max()}, but for its rejects"
+        )
+    if selection.ids:
+        images = images[images["image_id"].isin(selection.ids)]
+    if selection.classes:
+        images = _of_classes(images, selection.classes)
+    if selection.of_unit is not None:
+        layer, _, unit = selection.of_unit.rpartition(":")
+        tops = scanned.run.table("top_patches", job="scan", layer=layer, unit=int(unit))
+        images = images[images["image_id"].isin(tops["image_id"])]
+    ids = np.sort(images["image_id"].to_numpy())
+    if selection.sample is not None and selection.sample < len(ids):
+        ids = np.random.default_rng(selection.seed).choice(ids, selection.sample, replace=False)
+    if not len(ids):
+        raise DatasetError("images: the selection leaves none; widen ids, classes or of_unit")
+    return set(ids.tolist())
+
+
+def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
+    names = images["class_name"].astype("string")
+    labels = images["label"].astype("Int64").astype("string")
+    for name in classes:
+        if not ((names == name) | (labels == name)).any():
+            known = sorted(names.dropna().unique()) or sorted(labels.dropna().unique())
+            raise DatasetError(f"images: no image of class {name!r}; {nearest(name, known)}")
+    wanted = list(classes)
+    return images[names.isin(wanted) | labels.isin(wanted)]
+
+
+def _work_through(work: _Work) -> Manifest:
+    work.store.put_image_list(work.images)
+    plan = work.store.open_plan(work.plan)
+    summary = flow.run_plan(work.stage, work.store, PARTS, plan.shards, threads=work.threads)
+    markers = work.store.markers()
+
+    def parts(table: Table) -> Iterable[pa.Table]:
+        ordered = (markers[shard.index] for shard in plan.shards)
+        return (work.store.read_part(marker, table.name, table) for marker in ordered)
+
+    return work.store.publish(
+        Manifest(
+            job="occlude",
+            fingerprint=plan.fingerprint,
+            identity=plan.identity,
+            spec=work.spec.model_dump(mode="json"),
+            tables={
+                name: flow.put_by_rows(work.store, table, parts(table))
+                for name, table in PARTS.items()
+            },
+            counts=summary.counts | {"shards": len(plan.shards), "retries": summary.retries},
+            provenance=collect(work.spec.resources.device),
+        )
+    )
