@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [scan] [crp] [memory] [--quick]``.
+"""Run the benchmarks: ``python -m benchmarks [name ...] [--quick]``.
 
 Invariant: each benchmark's table is printed, and its figures are written, as soon as it is done.
 """
@@ -18,7 +18,7 @@ from benchmarks.options import Options
 from benchmarks.timing import Comparison, table
 from schemas.specs import DatasetSpec, ModelSpec
 
-NAMES = ("scan", "crp", "memory")
+NAMES = ("scan", "crp", "memory", "gallery", "occlude")
 RESULTS = Path(__file__).with_name("results")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

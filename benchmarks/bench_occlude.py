@@ -1,0 +1,239 @@
+"""Occlusion beside Captum's, our own whole forward passes, and a loop over single windows.
+
+Invariant: all sides use the same weights, frame, window and threads; a side that would take minutes
+a picture is measured on a coarser grid, and every figure is positions a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from captum.attr import Occlusion
+from torch import Tensor, nn
+
+import jobs.scan
+from benchmarks.options import Options
+from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
+from pipeline.analysis.node_costs import NodeCosts
+from pipeline.analysis.occlusion import Occluder
+from pipeline.models.cones import Geometry
+from pipeline.models.footprints import Reach, footprints
+from pipeline.models.load import load_model
+from pipeline.models.network import TracedNetwork, open_network
+from schemas.jobs import ScanSpec, SlidingWindow
+from schemas.specs import ModelSpec, Resources
+
+FRAME = 224
+STRIDE = 8
+_BATCH_BYTES = 256 * 2**20
+_MIB = 2**20
+_PERTURBATIONS = (1, 8, 32, 64)
+TARGETS = {
+    "vgg16": ("at least 8", "at least 5.5"),
+    "zfnet": ("at least 4", "at least 3.5"),
+    "alexnet": ("at least 2.5", "at least 2"),
+    "resnet18": ("at least 2.2", "at least 1.8"),
+    "squeezenet1_1": ("at least 3", ""),
+}
+"""By network: what is asked of the ratio to Captum's best, and to our own whole passes."""
+
+
+class Subject:
+    """A network with random weights and a frame of noise, in both memory layouts."""
+
+    def __init__(self, arch: str) -> None:
+        spec = ModelSpec(arch=arch, weights="random")
+        self.arch = arch
+        self.plain = load_model(spec).module
+        module = load_model(spec).module.to(memory_format=torch.channels_last)
+        network = open_network(module, FRAME)
+        if not isinstance(network, TracedNetwork):
+            raise TypeError(f"{arch}: {network.note}")
+        self.network = network
+        self.layer = [each for each in network.layers if each.kind == "conv2d"][-1]
+        self.frame = torch.randn(1, 3, FRAME, FRAME, generator=torch.Generator().manual_seed(0))
+        self.fill = torch.zeros_like(self.frame)
+
+    def occluder(self, window_px: int, stride_px: int, engine: str) -> Occluder:
+        """Occludes its frame with a square window."""
+        window = SlidingWindow(height_px=window_px, width_px=window_px, stride_px=stride_px)
+        return Occluder(
+            self.network,
+            self.layer,
+            window,
+            frame_px=FRAME,
+            engine=engine,
+            batch_bytes=_BATCH_BYTES,
+        )
+
+    def bound(self, occluder: Occluder) -> float:
+        """Dense multiply-adds over those of every window's own clipped footprints, counted."""
+        geometry, grid = Geometry(self.network.graph, self.network.fields), occluder.grid
+        down, across = (
+            Reach(low, low + side)
+            for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
+        )
+        prints, costs = footprints(geometry, down, across), NodeCosts(geometry)
+        own = dense = 0.0
+        for node, weights in costs.weights.items():
+            print_ = prints[node]
+            own += weights * float(print_.down.sizes.sum()) * float(print_.across.sizes.sum())
+            dense += weights * float(np.prod(geometry.map_size(node)))
+        return dense * len(grid.corners) / own
+
+
+def run(options: Options) -> list[Comparison]:
+    """Five networks at window 16, VGG-16's footprints at window 8, and the memory of a job."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    archs = ["squeezenet1_1", "alexnet"] if options.quick else list(TARGETS)
+    pairs = 1 if options.quick else 3
+    found = []
+    for arch in archs:
+        # A picture under VGG-16 takes Captum minutes.
+        found += _of(Subject(arch), 16, 1 if arch == "vgg16" else pairs)
+    if not options.quick:
+        found += _small_window(Subject("vgg16"))
+    return [*found, *_memory(options)]
+
+
+def _small_window(subject: Subject) -> list[Comparison]:
+    ours, dense = subject.occluder(8, STRIDE, "auto"), subject.occluder(8, 32, "dense")
+    laps = alternate(partial(_ours, subject, ours), partial(_ours, subject, dense), pairs=1)
+    sides = (
+        f"ours, engine {ours.engine}, stride {STRIDE}; counted bound {subject.bound(ours):.2f}",
+        "ours, whole forward passes in batches, channels_last, stride 32",
+    )
+    return _compared(f"{subject.arch}, window 8", sides, laps, "higher than at 16")
+
+
+def _of(subject: Subject, window_px: int, pairs: int) -> list[Comparison]:
+    ours = subject.occluder(window_px, STRIDE, "auto")
+    # Captum allows no step beyond the window.
+    dense = subject.occluder(window_px, window_px, "dense")
+    name = f"{subject.arch}, window {window_px}"
+    size = len(ours.grid.corners)
+    what = (
+        f"ours, engine {ours.engine}, stride {STRIDE}, {size} positions; counted bound over dense "
+        f"{subject.bound(ours):.2f}"
+    )
+    own = partial(_ours, subject, ours)
+    own()
+    best = min(_PERTURBATIONS, key=lambda per: _captum(subject, window_px, per).seconds)
+    captum, whole = TARGETS[subject.arch]
+    others = (
+        f"Captum's Occlusion, perturbations_per_eval {best}, the best of {_PERTURBATIONS}, "
+        f"default memory layout, stride {window_px}"
+    )
+    sides: list[tuple[str, Callable[[], Lap], str]] = [
+        (
+            others,
+            partial(_captum, subject, window_px, best),
+            captum,
+        ),
+        (
+            f"ours, whole forward passes in batches, channels_last, stride {window_px}",
+            partial(_ours, subject, dense),
+            whole,
+        ),
+        (
+            "a loop over single windows, default memory layout, 16 positions",
+            partial(_loop, subject, window_px),
+            "",
+        ),
+    ]
+    return [
+        row
+        for other, lap, target in sides
+        for row in _compared(name, (what, other), alternate(own, lap, pairs=pairs), target)
+    ]
+
+
+def _compared(
+    name: str, sides: tuple[str, str], laps: tuple[list[Lap], list[Lap]], target: str
+) -> list[Comparison]:
+    """Positions a second, and positions a processor second, the steadier of the two."""
+    wall = [tuple(lap.images / lap.seconds for lap in side) for side in laps]
+    cpu = [tuple(lap.images / (lap.cpu_seconds or lap.seconds) for lap in side) for side in laps]
+    return [
+        Comparison(name, "positions/s", *sides, *wall, target),
+        Comparison(name, "positions/cpu-s", *sides, *cpu),
+    ]
+
+
+def _ours(subject: Subject, occluder: Occluder) -> Lap:
+    laps: list[Lap] = []
+    layout = torch.channels_last
+    with stopwatch(len(occluder.grid.corners), laps):
+        occluder.occlude(
+            subject.frame.contiguous(memory_format=layout),
+            subject.fill.contiguous(memory_format=layout),
+        )
+    return laps[0]
+
+
+def _captum(subject: Subject, window_px: int, per_eval: int) -> Lap:
+    positions = (-(-(FRAME - window_px) // window_px) + 1) ** 2
+    laps: list[Lap] = []
+    with torch.no_grad(), stopwatch(positions, laps):
+        Occlusion(subject.plain).attribute(
+            subject.frame,
+            sliding_window_shapes=(3, window_px, window_px),
+            strides=(3, window_px, window_px),
+            baselines=0,
+            target=0,
+            perturbations_per_eval=per_eval,
+        )
+    return laps[0]
+
+
+def _loop(subject: Subject, window_px: int) -> Lap:
+    laps: list[Lap] = []
+    corners = subject.occluder(window_px, window_px, "dense").grid.corners[:16]
+    with torch.inference_mode(), stopwatch(len(corners), laps):
+        for y, x in corners.tolist():
+            picture: Tensor = subject.frame.clone()
+            picture[:, :, y : y + window_px, x : x + window_px] = 0
+            module: nn.Module = subject.plain
+            module(picture)
+    return laps[0]
+
+
+def _memory(options: Options) -> list[Comparison]:
+    """What a larger ``batch_bytes`` adds to a job's peak, over what it allows."""
+    small, large = 32 * _MIB, 288 * _MIB
+    with TemporaryDirectory() as folder:
+        run = str(Path(folder) / "run")
+        data = options.data.model_copy(update={"limit": 4})
+        jobs.scan.run(
+            ScanSpec(model=options.squeezenet, data=data, out=run, resources=Resources(local=True))
+        )
+        peaks = [_peak(run, size) for size in (small, large)]
+    added, allowed = (peaks[1] - peaks[0]) / _MIB, (large - small) / _MIB
+    return [
+        Comparison(
+            "peak memory of occlude, SqueezeNet 1.1",
+            "MiB",
+            f"added by batch_bytes {large // _MIB} MiB over {small // _MIB} MiB",
+            "the difference of the two bounds",
+            (added,),
+            (allowed,),
+            "at most 1",
+        )
+    ]
+
+
+def _peak(run: str, batch_bytes: int) -> int:
+    with TemporaryDirectory() as folder:
+        own = Path(folder) / "run"
+        own.mkdir()
+        (own / "scan").symlink_to(Path(run) / "scan")
+        return peak_rss_bytes(
+            "jobs", "occlude", str(own), "--local", "--sample", "1", "--window-px", "16",
+            "--stride-px", "4", "--set", f"batch_bytes={batch_bytes}",
+        )  # fmt: skip
