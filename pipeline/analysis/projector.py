@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.analysis.deconv import Descent, WayDown
+from pipeline.analysis.deconv import WayDown
+from pipeline.analysis.node_transposes import Descent
 from pipeline.analysis.way_up import Rule, Saved, Seeds, WayUp
 from pipeline.models.cones import Cone, Geometry
 from pipeline.models.cuts import take
@@ -19,8 +20,9 @@ from pipeline.models.fields import Ints
 from pipeline.models.graph import Node, TraceError
 from pipeline.models.network import HookedNetwork, Layer, Network, TracedNetwork
 
-# Signals of about a dozen nodes live at once on the way down.
-_BYTES_AT_ONCE = 256 * 2**20
+# Signals of about a dozen nodes live at once on the way down. A CPU is fastest where they stay in
+# its caches and the allocator does not go back to the system for each (2 to 4 times, measured).
+_BYTES_AT_ONCE = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
 _MOST_AT_ONCE = 256
 
 
@@ -174,7 +176,8 @@ class Projector:
         return _cut_boxes(signal, cone, seeds, part.boxes)
 
     def _chunks(self, name: str, count: int) -> list[slice]:
-        size = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // self._costs.bytes_of(self.cones[name])))
+        room = _BYTES_AT_ONCE[self._weight.device.type]
+        size = max(1, min(_MOST_AT_ONCE, room // self._costs.bytes_of(self.cones[name])))
         return [slice(first, first + size) for first in range(0, count, size)]
 
 

@@ -67,7 +67,6 @@ def switches(
         uint8 [N, C, rows, columns], int32 for windows of more than 256 places: row-major place in
         the window, the first of equal maxima.
     """
-    down, across = windows
     after = [
         (count - 1) * window.stride + window.reach + 1 - before - size
         for count, window, before, size in zip(
@@ -76,7 +75,13 @@ def switches(
     ]
     if any(pad) or any(after):
         value = F.pad(value, (pad[1], after[1], pad[0], after[0]), value=-torch.inf)
-    _, index = F.max_pool2d(
+    return pooled(value, windows)[1]
+
+
+def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    """The maximum of each window that fits into ``value``, and its place: see `switches`."""
+    down, across = windows
+    maxima, index = F.max_pool2d(
         value,
         (down.size, across.size),
         (down.stride, across.stride),
@@ -84,12 +89,37 @@ def switches(
         (down.dilation, across.dilation),
         return_indices=True,
     )
-    y, x = index.div(value.shape[3], rounding_mode="floor"), index % value.shape[3]
-    rows = torch.arange(positions[0], device=value.device)[:, None] * down.stride
-    columns = torch.arange(positions[1], device=value.device) * across.stride
-    place = (y - rows).div_(down.dilation, rounding_mode="floor") * across.size
-    place += (x - columns).div_(across.dilation, rounding_mode="floor")
-    return place.to(torch.uint8 if down.size * across.size <= 256 else torch.int32)
+    # A table of the few distances within a window is several times faster than dividing.
+    steps = _steps(windows, value.shape[3], value.device)
+    kind = torch.uint8 if len(steps) <= 256 else torch.int32
+    farthest = down.reach * value.shape[3] + across.reach
+    known = torch.zeros(farthest + 1, dtype=kind, device=value.device)
+    known[steps] = torch.arange(len(steps), device=value.device).to(kind)
+    distances = index.sub_(_first_places(windows, index, value.shape[3]))
+    return maxima, _look_up(known, distances)
+
+
+def _steps(windows: Windows, width: int, device: torch.device) -> Tensor:
+    """How far each place of a window lies from its first, in a map of rows of ``width``."""
+    down, across = (torch.arange(w.size, device=device) * w.dilation for w in windows)
+    return (down[:, None] * width + across).flatten()
+
+
+def _first_places(windows: Windows, like: Tensor, width: int) -> Tensor:
+    """Where each window begins in a map of rows of ``width``, int64 [rows, columns]."""
+    down, across = (
+        torch.arange(count, device=like.device) * window.stride
+        for count, window in zip(like.shape[2:], windows, strict=True)
+    )
+    return down[:, None] * width + across
+
+
+def _look_up(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` for [n, C, H, W], faster: a plain index is slow on a CPU (measured)."""
+    rows = index.permute(0, 2, 3, 1)
+    flat = rows.reshape(-1)
+    flat = flat if flat.dtype == torch.int64 else flat.to(torch.int32)
+    return table.index_select(0, flat).view(rows.shape).permute(0, 3, 1, 2)
 
 
 def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
@@ -100,8 +130,26 @@ def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
         places: of the same shape, see `switches`.
         windows: down and across.
     """
-    result = _input_of(signal, windows)
-    for k, part in enumerate(_parts(result, signal, windows)):
+    if not signal.is_cpu:  # torch's own kernel adds in any order there
+        return _unpool_in_turn(signal, places, windows)
+    down, across = windows
+    like = empty_input(signal, windows, channels=signal.shape[1])
+    index = _look_up(_steps(windows, like.shape[3], signal.device), places)
+    return torch.ops.aten.max_pool2d_with_indices_backward(  # type: ignore[no-any-return]
+        signal,
+        like,
+        (down.size, across.size),
+        (down.stride, across.stride),
+        (0, 0),
+        (down.dilation, across.dilation),
+        False,  # noqa: FBT003 - ceil_mode
+        index.add_(_first_places(windows, signal, like.shape[3])),
+    )
+
+
+def _unpool_in_turn(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
+    result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
+    for k, part in enumerate(window_places(result, signal, windows)):
         part.add_(torch.where(places == k, signal, 0))
     return result
 
@@ -109,26 +157,29 @@ def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
 def spread_evenly(signal: Tensor, windows: Windows) -> Tensor:
     """The transpose of a sum over windows: every place of a window gets its value."""
     if signal.shape[2:] == (1, 1):
-        down, across = windows
-        size = (down.reach + 1, across.reach + 1)
-        return signal.expand(*signal.shape[:2], *size)
-    result = _input_of(signal, windows)
-    for part in _parts(result, signal, windows):
+        size = [window.reach + 1 for window in windows]
+        return signal.expand(*signal.shape[:2], *size).contiguous()
+    result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
+    for part in window_places(result, signal, windows):
         part.add_(signal)
     return result
 
 
-def _input_of(signal: Tensor, windows: Windows) -> Tensor:
+def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
+    """Uninitialised memory for all input positions that the signal's positions read."""
     sizes = [
         (count - 1) * window.stride + window.reach + 1
         for count, window in zip(signal.shape[2:], windows, strict=True)
     ]
-    return torch.zeros(
-        (*signal.shape[:2], *sizes), dtype=signal.dtype, device=signal.device
-    ).contiguous(memory_format=torch.channels_last)
+    return torch.empty(
+        (len(signal), channels, *sizes),
+        dtype=signal.dtype,
+        device=signal.device,
+        memory_format=torch.channels_last,
+    )
 
 
-def _parts(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
+def window_places(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
     """The places of ``result`` that lie at place k of every window, for k in row-major order."""
     down, across = windows
     rows = (signal.shape[2] - 1) * down.stride + 1
@@ -191,32 +242,18 @@ def call_static(geometry: Geometry, value: Any) -> Any:
     return geometry.graph.call(geometry.nodes[value], values)
 
 
-def filter_transposed(signal: Tensor, parameters: dict[str, Any]) -> Tensor:
-    """The layer's own filters, transposed (ZF 2.1)."""
-    return F.conv_transpose2d(
-        signal,
-        parameters["weight"],
-        None,
-        parameters["stride"],
-        0,
-        0,
-        parameters["groups"],
-        parameters["dilation"],
-    )
-
-
 def rectify(signal: Tensor, rule: str, slope: Tensor | None) -> Tensor:
     """An activation function on the way down.
 
     Args:
-        signal: from above.
+        signal: from above; it is overwritten and returned, as fresh memory costs more than this.
         rule: deconvnet: ReLU on the signal (ZF 2.1). guided: that, and the forward's gate.
             gradient: the slope of the forward.
         slope: the activation's derivative on the way up; None for the deconvnet.
     """
     if rule != "gradient":
-        signal = signal.clamp(min=0)
-    return signal if slope is None else signal * slope
+        signal.clamp_(min=0)
+    return signal if slope is None else signal.mul_(slope)
 
 
 def slope_of(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any], value: Tensor) -> Tensor:

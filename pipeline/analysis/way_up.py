@@ -17,12 +17,13 @@ from pipeline.analysis.transposes import (
     average_counts,
     call_with,
     convolution,
+    pooled,
     slope_of,
     switches,
 )
 from pipeline.models.cones import Cone, Geometry, Region, inside_mask
 from pipeline.models.graph import Node
-from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES
+from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES, Window
 from schemas.errors import LayerError
 
 Rule = Literal["deconvnet", "guided", "gradient"]
@@ -34,6 +35,8 @@ Saved = dict[fx.Node, Any]
 RELU_KIN = frozenset({"relu", "relu6"})
 """Activations that the deconvnet and guided rules are defined for."""
 MAX_POOLS = frozenset({"max_pool2d", "adaptive_max_pool2d"})
+# What is zero outside the map stays zero.
+_KEEP_ZEROS = frozenset({"relu", "relu6", "leaky_relu", "identity", "dropout", "cat", "add"})
 # Their transposes need no value of the way up. Batch norm in eval is a fixed scale.
 _LINEAR = (
     (POINTWISE - ACTIVATIONS - {"clamp", "abs", "exp", "sqrt", "pow", "square"})
@@ -53,6 +56,13 @@ class WayUp:
     def __init__(self, geometry: Geometry, rule: Rule) -> None:
         self.geometry = geometry
         self.rule = rule
+        self._windows: dict[fx.Node, tuple[Window, Window] | None] = {}
+
+    def windows(self, node: Node) -> tuple[Window, Window] | None:
+        """See `Geometry.windows`; read off the module once, since every batch asks."""
+        if node.fx not in self._windows:
+            self._windows[node.fx] = self.geometry.windows(node)
+        return self._windows[node.fx]
 
     def saves(self, node: Node) -> str:
         """``nothing``, ``switches``, ``slope`` or ``inputs``: what a node's transpose needs.
@@ -62,7 +72,7 @@ class WayUp:
         """
         inputs = len(self.geometry.data_inputs(node.fx))
         if node.kind in MAX_POOLS:
-            return "switches" if self.geometry.windows(node) else "inputs"
+            return "switches" if self.windows(node) else "inputs"
         if node.kind in ACTIVATIONS:
             if self.rule == "gradient":
                 return "slope"
@@ -104,7 +114,7 @@ class WayUp:
             node = geometry.nodes[traced]
             if traced in wanted:
                 inputs = {source: alive[source] for source in geometry.data_inputs(traced)}
-                windows = geometry.windows(node)
+                windows = self.windows(node)
                 pad = (windows[0].padding, windows[1].padding) if windows else (0, 0)
                 self._save(saved, node, inputs, value, pad)
             if isinstance(value, Tensor):
@@ -135,20 +145,19 @@ class WayUp:
                 for source in self.geometry.data_inputs(traced)
             }
             if node.kind in MAX_POOLS:
-                inputs = {
-                    source: self._outside(
-                        source, self.reads(node, region), value, seeds, -torch.inf
-                    )
-                    for source, value in inputs.items()
-                }
-            value = self._run(node, inputs, region, seeds)
-            self._save(saved, node, inputs, value, (0, 0))
-            values[traced] = self._outside(traced, region, value, seeds, 0.0)
+                value, saved[traced] = self._pool(node, inputs, region, seeds)
+            else:
+                value = self._run(node, inputs, region, seeds)
+                self._save(saved, node, inputs, value, (0, 0))
+            # A constant that is added is no zero.
+            if node.kind not in _KEEP_ZEROS or (node.kind == "add" and len(inputs) == 1):
+                value = self._outside(node, region, value, seeds)
+            values[traced] = value
         return saved, values[cone.target.fx]
 
     def reads(self, node: Node, region: Region) -> Region:
         """The region of its input that a node's region reads, padding included."""
-        windows = self.geometry.windows(node)
+        windows = self.windows(node)
         if windows is None:
             return region
         down, across = region.down.through(windows[0]), region.across.through(windows[1])
@@ -162,34 +171,47 @@ class WayUp:
         return value.narrow(dims[1], reads.across.first - have.across.first, reads.across.size)
 
     def _run(self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds) -> Any:
-        windows = self.geometry.windows(node)
+        windows = self.windows(node)
         if windows is None:
             return call_with(self.geometry, node, inputs)
         (value,) = inputs.values()
         if node.kind == "conv2d":
             return F.conv2d(value, padding=0, **convolution(self.geometry, node))
-        sizes = [
-            (a, b) for a, b in zip(*((w.size, w.stride, w.dilation) for w in windows), strict=True)
-        ]
-        if node.kind in MAX_POOLS:
-            return F.max_pool2d(value, sizes[0], sizes[1], 0, sizes[2])
-        total = F.avg_pool2d(value, sizes[0], sizes[1], divisor_override=1)
+        sizes, strides = zip(*((window.size, window.stride) for window in windows), strict=True)
+        total = F.avg_pool2d(value, sizes, strides, divisor_override=1)
         return total / average_counts(self.geometry, node, region, seeds).to(value.device)
 
-    def _outside(self, node: fx.Node, region: Region, value: Any, seeds: Seeds, fill: float) -> Any:
-        """Put what lies outside the map to ``fill``."""
-        if not isinstance(value, Tensor):
-            return value
-        mask = inside_mask(region, seeds, self.geometry.map_size(node))
+    def _pool(
+        self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds
+    ) -> tuple[Tensor, Tensor]:
+        """The maxima and their switches; what lies outside the map never wins."""
+        ((source, value),) = inputs.items()
+        windows = self.windows(node)
+        if windows is None:
+            raise ValueError(f"{node.name} has no even windows, so its cone is not local")
+        mask = self._mask(source, self.reads(node, region), seeds, value)
+        if mask is not None:  # not masked_fill, which loses the memory format
+            value = torch.where(mask, value.new_tensor(-torch.inf), value)
+        return pooled(value, windows)
+
+    def _outside(self, node: Node, region: Region, value: Any, seeds: Seeds) -> Any:
+        """Put what lies outside the map to zero."""
+        mask = self._mask(node.fx, region, seeds, value) if isinstance(value, Tensor) else None
         if mask is None:
             return value
-        return value.masked_fill(~self.geometry.spread(mask, node).to(value.device), fill)
+        fresh = self.windows(node) is not None
+        return value.masked_fill_(mask, 0) if fresh else value.masked_fill(mask, 0)
+
+    def _mask(self, node: fx.Node, region: Region, seeds: Seeds, value: Tensor) -> Tensor | None:
+        """Which places of a region lie outside the map; None where none does."""
+        mask = inside_mask(region, seeds, self.geometry.map_size(node))
+        return None if mask is None else ~self.geometry.spread(mask, node).to(value.device)
 
     def _save(
         self, saved: Saved, node: Node, inputs: dict[fx.Node, Any], value: Any, pad: tuple[int, int]
     ) -> None:
         kind = self.saves(node)
-        windows = self.geometry.windows(node)
+        windows = self.windows(node)
         if kind == "switches" and windows is not None:
             (before,) = inputs.values()
             saved[node.fx] = switches(before, windows, tuple(value.shape[2:]), pad)

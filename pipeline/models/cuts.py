@@ -74,6 +74,27 @@ def place(
     return result
 
 
+def shifted(part: Tensor, dim: int, first: int, size: int) -> Tensor:
+    """Cut or pad with zeros along a dimension.
+
+    Args:
+        part: [...].
+        dim: the dimension.
+        first: where ``part`` begins in the result; may lie before it.
+        size: of the result.
+    """
+    low = max(-first, 0)
+    high = min(size - first, part.shape[dim])
+    if low or high < part.shape[dim]:
+        part = part.narrow(dim, low, high - low)
+    before = max(first, 0)
+    after = size - before - part.shape[dim]
+    if not before and not after:
+        return part
+    padding = [0, 0] * (part.dim() - dim - 1) + [before, after]
+    return torch.nn.functional.pad(part, padding)
+
+
 def _overlap(starts: Tensor, size: int, length: int) -> list[tuple[int, int, int]]:
     """For each region: where its inside begins in the map, and its range within the region."""
     return [

@@ -17,7 +17,6 @@ from pipeline.analysis.transposes import (
     call_static,
     call_with,
     convolution,
-    filter_transposed,
     pull_back,
     rectify,
     slope_of,
@@ -169,26 +168,6 @@ def test_spread_evenly_of_one_position_fills_its_window():
     assert found[0, 1].unique().tolist() == [3]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"stride": 2}, {"dilation": 2}, {"groups": 2}, {"stride": 3, "dilation": 2, "groups": 2}],
-)
-def test_filter_transposed_is_the_adjoint_of_the_convolution(options: dict[str, int]):
-    conv = nn.Conv2d(4, 6, (3, 2), padding=1, **options)
-    conv.requires_grad_(requires_grad=False)
-    geometry, nodes = geometry_of(nn.Conv2d(3, 4, 1), conv)
-    parameters = convolution(geometry, nodes[2])
-    value = noise(2, 4, 13, 13)
-
-    out = F.conv2d(value, padding=0, **(parameters | {"bias": None}))
-    signal = noise(*out.shape, seed=1)
-    found = filter_transposed(signal, parameters)
-
-    reached = value[:, :, : found.shape[2], : found.shape[3]]
-    assert (out * signal).sum() == pytest.approx(float((reached * found).sum()), rel=1e-12)
-    assert parameters["bias"] is conv.bias
-
-
 def test_convolution_of_a_functional_call_has_its_weights():
     class Functional(nn.Module):
         def __init__(self) -> None:
@@ -225,7 +204,7 @@ def test_rectify_follows_the_rule(rule: str, slope: list[float] | None, wanted: 
     found = rectify(signal, rule, None if slope is None else torch.tensor(slope))
 
     assert found.tolist() == wanted
-    assert signal.tolist() == [2, -1, 3, -4]
+    assert found is signal, "no fresh memory"
 
 
 @pytest.mark.parametrize(
