@@ -18,7 +18,7 @@ from benchmarks.options import Options
 from benchmarks.timing import Comparison, table
 from schemas.specs import DatasetSpec, ModelSpec
 
-NAMES = ("scan", "crp", "memory", "gallery", "occlude")
+NAMES = ("scan", "crp", "memory", "project", "gallery", "occlude")
 RESULTS = Path(__file__).with_name("results")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
