@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipeline.report.folder_swap import replacing
 from pipeline.report.gallery import INDEX, Written, write_gallery
+from pipeline.report.occlusion_reader import count_occluded
 from pipeline.report.overview_data import project_command
 from pipeline.runtime.progress import make_progress
 from pipeline.store import JobFolder, open_run
@@ -53,16 +54,17 @@ def run(spec: GallerySpec) -> Built:
         LayerError: a glob matches no scanned layer, or nothing is left.
         NotPublishedError: the run has no scan yet.
         SpecError: the output folder is no local one, cannot be written, or holds other things.
-        StoreError: a table cannot be read, or the projections are of another scan.
+        StoreError: a table cannot be read, or another job's are of another scan.
     """
     started = time.monotonic()
     folder = _folder(spec)
     source = open_run(spec.run)
     layers = _selected(source.table("layers", job="scan"), spec.layers)
+    todo = int(layers["units"].sum()) + count_occluded(source)
     try:
         with (
             replacing(folder) as fresh,
-            make_progress(int(layers["units"].sum()), 0, "gallery") as progress,
+            make_progress(todo, 0, "gallery") as progress,
         ):
             written = write_gallery(
                 source, layers, fresh, sheet_px=spec.sheet_px, advance=progress.advance
@@ -79,6 +81,8 @@ def as_text(built: Built) -> str:
     """What was written, where, and what would add to it, for a person."""
     written = built.written
     pages = f"layers {written.layers:,}, units {written.units:,} (dead {written.dead:,})"
+    if written.occluded:
+        pages += f", occluded images {written.occluded:,}"
     lines = [
         f"gallery done in {built.seconds:.1f} s: {pages}, {written.bytes / 1e6:.1f} MB",
         f"open {built.index}",

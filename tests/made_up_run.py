@@ -15,12 +15,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.analysis.window_grid import windows_along
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.layout import layer_file
-from schemas.jobs import ProjectSpec, ScanSpec
+from schemas.jobs import OccludeSpec, ProjectSpec, ScanSpec
 from schemas.manifest import FileRecord, Manifest, Provenance
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec
 from schemas.tables import (
+    OCCLUSION_MAPS,
+    OCCLUSION_PICTURES,
     PROJECTIONS,
     SCAN_IMAGES,
     SCAN_LAYERS,
@@ -34,6 +37,8 @@ FIELD_PX = 16
 IMAGES = 40
 DEAD, TWO = 5, 3
 FINGERPRINT = "scan-fingerprint"
+P_CLEAN, P_LOW, ACTIVITY_CLEAN = 0.75, 0.25, 24.0
+HOLE = (1, 2)
 PROVENANCE = Provenance(
     created_at="2026-11-24T03:00:00Z",
     argv=(),
@@ -175,6 +180,98 @@ def project(
             provenance=PROVENANCE,
         )
     )
+
+
+def occlude(
+    run: str,
+    image_ids: Sequence[int],
+    *,
+    layer: str = "conv1",
+    windows: Sequence[tuple[int, int]] = ((8, 4),),
+    names: Names = plain_names,
+    of_scan: str = FINGERPRINT,
+) -> None:
+    """Publish an occlusion of images of a run that `scan` made, watching unit 0 of a layer.
+
+    p is `P_CLEAN` but at the position `HOLE`, where it is `P_LOW` and a thousandth of the image's
+    id; the activity is 10 and the position's row; the most probable class is the target, but in
+    the first row 900 and the position's column.
+
+    Args:
+        run: its folder.
+        image_ids: ascending.
+        layer: the watched one.
+        windows: (side, stride) in pixels.
+        names: as in `scan`.
+        of_scan: the fingerprint of the scan that it says it is of.
+    """
+    store = JobStore(JobFolder(run, "occlude"))
+    places = [(each, at, *window) for each in image_ids for at, window in enumerate(windows)]
+    pictures = [_picture(*place, names) | {"layer": layer} for place in places]
+    cells = [row for place in places for row in _occluded(*place)]
+    store.publish(
+        Manifest(
+            job="occlude",
+            fingerprint="occlude-fingerprint",
+            identity={"scan": of_scan},
+            spec=OccludeSpec(run=run).model_dump(mode="json"),
+            tables={
+                "pictures": (_put(store, OCCLUSION_PICTURES, pictures),),
+                "maps": (_put(store, OCCLUSION_MAPS, cells),),
+            },
+            counts={"images": len(image_ids)},
+            provenance=PROVENANCE,
+        )
+    )
+
+
+def _picture(image_id: int, window: int, side: int, stride: int, names: Names) -> dict[str, Any]:
+    uri, class_name = names(image_id)
+    edges = windows_along(FRAME_PX, side, stride)
+    return {
+        "image_id": image_id,
+        "window": window,
+        "uri": uri,
+        "label": image_id % 10,
+        "class_name": class_name,
+        "target": image_id % 10,
+        "p_target": P_CLEAN,
+        "predicted": image_id % 10,
+        "p_predicted": P_CLEAN,
+        "unit": 0,
+        "activity": ACTIVITY_CLEAN,
+        "fill": "grey",
+        "window_px": side,
+        "window_width_px": side,
+        "stride_px": stride,
+        "rows": len(edges),
+        "cols": len(edges),
+        "largest_drop": P_CLEAN - P_LOW - image_id / 1000,
+        "drop_y_px": int(edges[HOLE[0]]),
+        "drop_x_px": int(edges[HOLE[1]]),
+        "half_area": 0.125,
+        "changed": 1 / len(edges),
+        "drop_inside": None,
+        "pointed": None,
+        "engine": "dense",
+    }
+
+
+def _occluded(image_id: int, window: int, side: int, stride: int) -> Iterator[dict[str, Any]]:
+    edges = windows_along(FRAME_PX, side, stride).tolist()
+    for row, y in enumerate(edges):
+        for column, x in enumerate(edges):
+            low = (row, column) == HOLE
+            yield {
+                "image_id": image_id,
+                "window": window,
+                "y_px": y,
+                "x_px": x,
+                "p_target": P_LOW + image_id / 1000 if low else P_CLEAN,
+                "predicted": image_id % 10 if row else 900 + column,
+                "p_predicted": 0.5,
+                "activity": 10.0 + row,
+            }
 
 
 def _put(

@@ -1,4 +1,4 @@
-"""Writes a gallery: an overview, a page a layer, a sheet a unit.
+"""Writes a gallery: an overview, a page a layer, a sheet a unit, a page an occluded image.
 
 Invariant: one layer's texts, and the pictures of `UNITS_AT_ONCE` of its units, are all that is in
 memory at once; and equal tables give equal files.
@@ -27,6 +27,8 @@ from pipeline.report.gallery_data import (
     unit_card,
     unit_detail,
 )
+from pipeline.report.occlusion_pages import Style, write_occlusions
+from pipeline.report.occlusion_reader import OcclusionReader, count_occluded
 from pipeline.report.overview_data import LayerRow, overview, project_command, teasers
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.patches import Patch
@@ -40,10 +42,10 @@ INDEX = "index.html"
 
 
 class Advance(Protocol):
-    """Is told of units done."""
+    """Is told of units and occluded images done."""
 
     def __call__(self, *, images: int) -> None:
-        """Add so many sheets."""
+        """Add so many."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Written:
         units: cards on them.
         dead: of these, without a sheet.
         unprojected: layers without any projection.
+        occluded: images with an occlusion page.
         bytes: of all files.
     """
 
@@ -62,23 +65,24 @@ class Written:
     units: int
     dead: int
     unprojected: int
+    occluded: int
     bytes: int
 
 
 def write_gallery(
     run: Run, layers: pd.DataFrame, folder: Path, *, sheet_px: int, advance: Advance
 ) -> Written:
-    """Write the gallery of a published scan, with projections where they are published.
+    """Write the gallery of a published scan, with what else is published of the run.
 
     Args:
         run: the run.
         layers: the layers to show, rows of `schemas.tables.SCAN_LAYERS`, in their order.
         folder: where to write; it exists and is empty.
         sheet_px: side of one picture on a sheet.
-        advance: called with the number of units done since the last call.
+        advance: called with the number of units and occluded images done since the last call.
 
     Raises:
-        StoreError: a table cannot be read, or the projections are of another scan.
+        StoreError: a table cannot be read, or another job's are of another scan.
         OSError: a file cannot be written.
     """
     return _Gallery(run, folder, sheet_px, advance).write(layers)
@@ -104,7 +108,9 @@ class _Gallery:
             self._layer(row, units[row["layer"]], own, (previous, following))
             for row, own, previous, following in zip(rows, facts, before, after, strict=True)
         ]
-        page = overview(self._run.url, self._run.manifest("scan"), self._projection(), shown)
+        occluded = self._occlusions(facts)
+        scan = self._run.manifest("scan")
+        page = overview(self._run.url, scan, self._projection(), shown, occluded=occluded)
         self._put(INDEX, pages.overview_html(page).encode())
         for name in pages.STATIC_FILES:
             self._put(f"static/{name}", pages.static_file(name))
@@ -113,6 +119,7 @@ class _Gallery:
             units=sum(each.units for each in facts),
             dead=sum(each.dead for each in facts),
             unprojected=sum(not row.shape.paired for row in shown),
+            occluded=occluded,
             bytes=self._bytes,
         )
 
@@ -143,6 +150,13 @@ class _Gallery:
         self._put(facts.page, pages.layer_html(page).encode())
         self._put(facts.details, pages.details_js(details).encode())
         return LayerRow(facts, shape, teasers(cards, paired=shape.paired))
+
+    def _occlusions(self, facts: Sequence[LayerFacts]) -> int:
+        if not count_occluded(self._run):
+            return 0
+        reader = OcclusionReader(self._run, self._reader)
+        style = Style({each.name: each for each in facts}, self._sheet_px)
+        return write_occlusions(self._run, reader, style, self._put, self._advance)
 
     def _put_sheets(
         self, cards: Iterable[UnitCard], patches: Sequence[tuple[Patch, ...]], shape: SheetShape

@@ -143,7 +143,7 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
         kind=layer["kind"],
         units=len(units),
         dead=int((ranking_images(layer, units) == 0).sum()),
-        share=_percent(float(shares.fillna(0.0).mean()) if len(units) else 0.0),
+        share=percent(float(shares.fillna(0.0).mean()) if len(units) else 0.0),
         map_size=f"{layer['map_height']} x {layer['map_width']}",
         stride=f"{layer['stride_y']} x {layer['stride_x']} px" if layer["stride_y"] else "",
         field=f"{layer['field_height']} x {layer['field_width']} px",
@@ -172,7 +172,7 @@ def unit_card(row: Row, patches: Sequence[Patch], sheets: str) -> UnitCard:
     return UnitCard(
         unit=int(row["unit"]),
         maximum="" if largest is None else three_digits(largest),
-        share=_percent(share),
+        share=percent(share),
         by_maximum=-1e39 if largest is None else float(f"{largest:.6g}"),
         by_share=round(share, 6),
         dead=not patches,
@@ -189,7 +189,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
         patches: its top patches.
         activation: whether its layer is an activation function's output.
     """
-    share = f" ({_percent(row['active'] / row['images'])})" if row["images"] else ""
+    share = f" ({percent(row['active'] / row['images'])})" if row["images"] else ""
     return UnitDetail(
         maximum=_number(row["max"]),
         mean=_number(row["mean"]),
@@ -210,7 +210,8 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share of one, for a person; rounding never makes it none or all."""
     if 0 < share < 0.001:
         return "< 0.1%"
     if 0.999 < share < 1:

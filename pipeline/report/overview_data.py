@@ -38,6 +38,7 @@ class Overview:
         facts: (name, value) of the run.
         hint: a command that would add to the gallery; empty where nothing is missing.
         layers: in the network's order.
+        occluded: how many images have occlusion pages.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Overview:
     facts: tuple[tuple[str, str], ...]
     hint: str
     layers: tuple[LayerRow, ...]
+    occluded: int = 0
 
 
 def teasers(cards: Sequence[UnitCard], *, paired: bool) -> tuple[UnitCard, ...]:
@@ -55,7 +57,12 @@ def teasers(cards: Sequence[UnitCard], *, paired: bool) -> tuple[UnitCard, ...]:
 
 
 def overview(
-    run: str, scan: Manifest, project: Manifest | None, layers: Sequence[LayerRow]
+    run: str,
+    scan: Manifest,
+    project: Manifest | None,
+    layers: Sequence[LayerRow],
+    *,
+    occluded: int = 0,
 ) -> Overview:
     """The first page.
 
@@ -64,6 +71,7 @@ def overview(
         scan: the scan's manifest.
         project: the projection job's; None where it is not published.
         layers: in the network's order.
+        occluded: how many images have occlusion pages.
     """
     spec = ScanSpec.model_validate(scan.spec)
     units = sum(row.facts.units for row in layers)
@@ -88,6 +96,7 @@ def overview(
         facts=tuple(facts),
         hint=project_command(run) if missing else "",
         layers=tuple(layers),
+        occluded=occluded,
     )
 
 

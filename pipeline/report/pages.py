@@ -15,10 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report import histogram
 from pipeline.report.gallery_data import LayerPage, UnitDetail
+from pipeline.report.occlusion_data import OcclusionIndex, OcclusionPage
+from pipeline.report.occlusion_pictures import SCALE
+from pipeline.report.occlusion_words import hexadecimal
 from pipeline.report.overview_data import Overview
 
-STATIC_FILES = ("gallery.css", "gallery.js", "icon.svg")
-"""What every page refers to, below ``static/`` of the gallery."""
+STATIC_FILES = ("gallery.css", "gallery.js", "icon.svg", "occlusion.css")
+"""What pages refer to, below ``static/`` of the gallery."""
 
 _HERE = Path(__file__).parent
 
@@ -32,6 +35,18 @@ def layer_html(page: LayerPage) -> str:
     """A layer's page."""
     drawing = {"width": histogram.WIDTH, "height": histogram.HEIGHT}
     return _render("layer.html.j2", page=page, root="../", drawing=drawing)
+
+
+def occlusion_html(page: OcclusionPage) -> str:
+    """The page of an occluded image."""
+    last = len(SCALE) - 1
+    stops = [(round(100 * at / last), hexadecimal(colour)) for at, colour in enumerate(SCALE)]
+    return _render("occlusion.html.j2", page=page, root="../", stops=stops)
+
+
+def occlusions_html(index: OcclusionIndex) -> str:
+    """The page of all occluded images."""
+    return _render("occlusions.html.j2", index=index, root="")
 
 
 def details_js(details: Sequence[UnitDetail]) -> str:

@@ -40,7 +40,7 @@ _KEPT_BYTES = 128 << 20
 _BOX = ("box_y0", "box_x0", "box_y1", "box_x1")
 
 _Row = dict[Hashable, Any]
-_Frame = NDArray[np.uint8] | str
+Frame = NDArray[np.uint8] | str
 """uint8 [S, S, 3], the network's input frame; or why there is none, in a few words."""
 
 
@@ -63,10 +63,15 @@ class PatchReader:
         self._preprocess = PreprocessSpec.model_validate(manifest.identity["preprocess"])
         self._max_pixels = int(manifest.spec["data"]["max_pixels"])
         self._cells = CellReader()
-        self._frames: OrderedDict[str, _Frame] = OrderedDict()
+        self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._listings: dict[str, pa.Table | None] = {}
         self._images: pd.DataFrame | None = None
         self._has_projections = _has_projections(run, manifest)
+
+    @property
+    def frame_px(self) -> int:
+        """Side of the network's input frame."""
+        return self._preprocess.crop_px
 
     def projected(self, layer: str) -> bool:
         """Whether any unit of a layer has projections."""
@@ -93,7 +98,7 @@ class PatchReader:
         rows = top[top["rank"] <= PATCHES].sort_values(["unit", "rank"]).to_dict("records")
         projected = self._projections(layer, within)
         classes = self._classes({row["image_id"] for row in rows})
-        frames = self._read_frames(
+        frames = self.frames(
             {row["uri"] for row in rows if (row["unit"], row["rank"]) not in projected}
         )
 
@@ -134,7 +139,8 @@ class PatchReader:
                 named[row["image_id"]] = f"class {int(row['label'])}"
         return named
 
-    def _read_frames(self, uris: set[str]) -> dict[str, _Frame]:
+    def frames(self, uris: set[str]) -> dict[str, Frame]:
+        """The input frames of images, by their URI; they are in memory at once."""
         known = {uri: self._frames[uri] for uri in uris if uri in self._frames}
         missing = sorted(uris - known.keys())
         rows = self._image_rows(missing)
@@ -143,13 +149,13 @@ class PatchReader:
         self._keep(read)
         return known | read
 
-    def _keep(self, read: dict[str, _Frame]) -> None:
+    def _keep(self, read: dict[str, Frame]) -> None:
         self._frames.update(read)
         most = max(1, _KEPT_BYTES // (3 * self._preprocess.crop_px**2))
         while len(self._frames) > most:
             self._frames.popitem(last=False)
 
-    def _frame(self, row: ImageRow | None) -> _Frame:
+    def _frame(self, row: ImageRow | None) -> Frame:
         if row is None:
             return _GONE
         try:
@@ -209,7 +215,7 @@ def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Cut | str, Cut | 
     )
 
 
-def _cut(frame: _Frame, row: _Row) -> tuple[Cut | str, None]:
+def _cut(frame: Frame, row: _Row) -> tuple[Cut | str, None]:
     return (frame if isinstance(frame, str) else cut_box(frame, _box(row))), None
 
 

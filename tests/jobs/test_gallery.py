@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.gallery import as_text, run
-from schemas.errors import LayerError, NotPublishedError, SpecError
+from schemas.errors import LayerError, NotPublishedError, SpecError, StoreError
 from schemas.jobs import GallerySpec
 from schemas.specs import LayerSelection
 from tests import made_up_run
@@ -115,3 +115,23 @@ def test_as_text_says_where_and_what_would_add_to_it(tmp_path: Path):
     assert f"3 of 3 layers show patches only; next: unitscope project {url}" in words
     made_up_run.project(url, LAYERS)
     assert "unitscope project" not in as_text(run(_spec(url)))
+
+
+def test_run_occluded_images_are_written_told_and_linked(tmp_path: Path):
+    url = _scan(tmp_path)
+    made_up_run.occlude(url, [2, 7], layer="features.0")
+    built = run(_spec(url))
+    assert built.written.occluded == 2
+    assert "dead 1), occluded images 2," in as_text(built)
+    files = _files(Path(url) / "gallery")
+    assert {"occlusion.html", "occlusion/000002.html", "occlusion/000007.html"} <= files.keys()
+    run(_spec(url))
+    assert _files(Path(url) / "gallery") == files
+
+
+def test_run_occlusion_of_another_scan_is_refused_and_leaves_no_gallery(tmp_path: Path):
+    url = _scan(tmp_path)
+    made_up_run.occlude(url, [2], of_scan="another")
+    with pytest.raises(StoreError, match="delete its folder occlude"):
+        run(_spec(url))
+    assert not (Path(url) / "gallery").exists()

@@ -95,6 +95,7 @@ def test_write_gallery_has_a_page_a_layer_and_a_sheet_a_living_unit(tmp_path: Pa
         "layers/001-conv2.html", "layers/001-conv2.js"
     }  # fmt: skip
     static = {"static/gallery.css", "static/gallery.js", "static/icon.svg"}
+    static |= {"static/occlusion.css"}
     assert files.keys() == sheets | pages | static
 
 

@@ -160,6 +160,15 @@ def test_overview_html_links_layers_and_units():
         assert words in outline.text
 
 
+@pytest.mark.parametrize(
+    ("occluded", "words"), [(1, "1 image under"), (1200, "1,200 images under")]
+)
+def test_overview_html_links_the_occluded_images(occluded: int, words: str):
+    outline = Outline(overview_html(replace(OVERVIEW, occluded=occluded)))
+    assert ("a", "href", "occlusion.html") in outline.values
+    assert words in outline.text
+
+
 def test_pages_are_the_same_twice():
     assert layer_html(LAYER) == layer_html(LAYER)
 

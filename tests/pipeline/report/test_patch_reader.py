@@ -68,6 +68,20 @@ def test_read_image_gone_says_so_and_an_image_is_read_once(tmp_path: Path):
     assert {(patch.cut, patch.problem) for patch in gone} == {(None, "image gone")}
 
 
+def test_frames_are_what_the_network_saw_by_uri_or_why_not(tmp_path: Path):
+    _draw_images(tmp_path)
+    run = open_run(made_up_run.scan(tmp_path / "run", LAYERS, names=_local_names(tmp_path)))
+    reader = PatchReader(run)
+    uris = {str(tmp_path / "image3.png"), str(tmp_path / "none.png")}
+    frames = reader.frames(uris)
+    assert frames.keys() == uris
+    frame = frames[str(tmp_path / "image3.png")]
+    assert not isinstance(frame, str)
+    assert frame.shape == (reader.frame_px, reader.frame_px, 3) == (32, 32, 3)
+    assert (frame == COLOUR).all()
+    assert frames[str(tmp_path / "none.png")] == "image gone"
+
+
 def test_read_projections_give_both_pictures_inside_the_frame_and_touch_no_image(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", LAYERS)
     made_up_run.project(url, {"conv1": 8})
