@@ -251,7 +251,13 @@ def status(run: Run, *, as_json: AsJson = False) -> None:
 def show(
     run: Run,
     *,
-    layer: Annotated[str, typer.Option(metavar="NAME", help="A layer of the scan.")],
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Units of a layer of the scan.")
+    ] = None,
+    occlusion: Annotated[
+        int | None,
+        typer.Option(metavar="IMAGE_ID", help="One image that was occluded, instead.", min=0),
+    ] = None,
     unit: Annotated[
         int | None, typer.Option(metavar="U", help="One unit; left out: a sheet of units.", min=0)
     ] = None,
@@ -260,17 +266,25 @@ def show(
     ] = "0-63",
     out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The PNG to write.")],
 ) -> None:
-    """Draw the top patches of one unit, or a sheet of many units, as a PNG.
+    """Draw the top patches of one unit, a sheet of many units, or an occluded image, as a PNG.
 
     Each patch stands beside its projection where `unitscope project` has made them; without, the
     images are read again from where the scan read them.
 
-    Example: `unitscope show runs/a --layer features.12.cat --unit 7 -o unit.png`
+    Example: `unitscope show runs/a --layer features.12.cat --unit 7 -o unit.png`, or
+    `unitscope show runs/a --occlusion 12 -o occlusion.png`
     """
     from jobs import show as job
 
-    wanted = range(unit, unit + 1) if unit is not None else job.parse_units(units)
-    size = job.run(run, layer, wanted, out, sheet=unit is None)
+    if occlusion is not None and layer is None and unit is None:
+        size = job.run_occlusion(run, occlusion, out)
+    elif layer is not None and occlusion is None:
+        wanted = range(unit, unit + 1) if unit is not None else job.parse_units(units)
+        size = job.run(run, layer, wanted, out, sheet=unit is None)
+    else:
+        raise SpecError(
+            "show draws one thing: give --layer (with --unit or --units), or --occlusion"
+        )
     typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
 
 

@@ -1,7 +1,7 @@
-"""`unitscope show`: the top patches of a unit, or of many, as a PNG.
+"""`unitscope show`: the top patches of a unit, or of many, or an occluded image, as a PNG.
 
-Invariant: it draws what `pipeline.report.unit_pages` reads, projections beside the patches where
-the run has them, and works nothing out itself.
+Invariant: it draws what `pipeline.report` reads, projections beside the patches where the run has
+them, and works nothing out itself.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from PIL import Image
+
+from pipeline.report.occlusion_png import draw_occlusion
+from pipeline.report.occlusion_reader import OcclusionReader
+from pipeline.report.patch_reader import PatchReader
 from pipeline.report.unit_pages import read_units
 from pipeline.report.unit_png import draw_sheet, draw_unit
 from pipeline.store import open_run
 from schemas.errors import LayerError, SpecError
+
+_FEW = 12
 
 
 def parse_units(text: str) -> range:
@@ -56,7 +63,38 @@ def run(run_url: str, layer: str, units: range, out: str, *, sheet: bool) -> tup
             f"{run_url}: layer {layer} has no unit {units.start}; choices: 0 to {known - 1}"
         )
     pages = read_units(source, facts, range(units.start, min(units.stop, known)))
-    picture = draw_sheet(pages, known) if sheet else draw_unit(pages[0])
+    return _write(draw_sheet(pages, known) if sheet else draw_unit(pages[0]), out)
+
+
+def run_occlusion(run_url: str, image_id: int, out: str) -> tuple[int, int]:
+    """Draw one image of a published occlusion (ZF fig. 7).
+
+    Args:
+        run_url: the run's folder, a path or URL.
+        image_id: its row of the image list.
+        out: the PNG to write, a local path.
+
+    Returns:
+        (width, height) of the picture in pixels.
+
+    Raises:
+        NotPublishedError: the run has no scan or no occlusion yet.
+        SpecError: the image was not occluded, or ``out`` cannot be written.
+        StoreError: a table cannot be read, or is of another scan.
+    """
+    source = open_run(run_url)
+    reader = OcclusionReader(source, PatchReader(source))
+    known = reader.ranked()
+    if image_id not in known:
+        few = ", ".join(map(str, sorted(known)[:_FEW])) + (" ..." if len(known) > _FEW else "")
+        raise SpecError(
+            f"--occlusion {image_id}: {run_url} has no occlusion of this image; choices: {few}"
+        )
+    [image] = reader.read([image_id])
+    return _write(draw_occlusion(image, reader.class_name), out)
+
+
+def _write(picture: Image.Image, out: str) -> tuple[int, int]:
     data = io.BytesIO()
     picture.save(data, "PNG")
     try:

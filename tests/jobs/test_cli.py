@@ -316,6 +316,34 @@ def test_show_passes_one_unit_or_a_sheet(monkeypatch: pytest.MonkeyPatch):
     ]
 
 
+def test_show_passes_an_occluded_image(monkeypatch: pytest.MonkeyPatch):
+    seen: list[tuple[object, ...]] = []
+
+    def run_occlusion(url: str, image_id: int, out: str) -> tuple[int, int]:
+        seen.append((url, image_id, out))
+        return 10, 20
+
+    monkeypatch.setattr("jobs.show.run_occlusion", run_occlusion)
+    result = _invoke("show", "r", "--occlusion", "7", "-o", "u.png")
+    assert (result.exit_code, result.stdout) == (0, "u.png: 10 x 20 pixels\n")
+    assert seen == [("r", 7, "u.png")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--layer", "f.1", "--occlusion", "7"],
+        ["--occlusion", "7", "--unit", "3"],
+        ["--unit", "3"],
+    ],
+)
+def test_show_takes_a_layer_or_an_occluded_image_and_not_both(arguments: list[str]):
+    result = _invoke("show", "r", *arguments, "-o", "u.png")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("unitscope: show draws one thing: give --layer")
+
+
 def test_gallery_writes_pages_and_says_what_to_open(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"conv1": 2, "conv2": 3})
     arguments = ("gallery", url, "--out", str(tmp_path / "pages"), "--sheet-px", "16")

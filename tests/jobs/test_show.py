@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.show import parse_units, run
+from jobs.show import parse_units, run, run_occlusion
 from pipeline.store import JobFolder, JobStore, open_run
 from pipeline.store.layout import layer_file
 from schemas.errors import LayerError, NotPublishedError, SpecError
@@ -284,6 +284,32 @@ def test_run_projections_stand_beside_their_patches(tmp_path: Path):
         ]
         assert len(inside) == count
         assert patches == sum(inside) * scale * scale
+
+
+def test_run_occlusion_draws_the_image_as_the_network_saw_it(tmp_path: Path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(made_up_run.png(COLOURS[0], made_up_run.FRAME_PX))
+    url = made_up_run.scan(tmp_path / "run", {"conv1": 2})
+    made_up_run.occlude(url, [3, 12], names=lambda _: (str(photo), "thing"))
+    out = tmp_path / "new" / "occlusion.png"
+    size = run_occlusion(url, 12, str(out))
+    with Image.open(out) as picture:
+        assert picture.size == size
+        seen = (np.asarray(picture) == COLOURS[0]).all(axis=2)
+    assert seen.sum() > 200 * 200
+
+
+def test_run_occlusion_of_another_image_or_run_is_refused(tmp_path: Path):
+    url = made_up_run.scan(tmp_path / "run", {"conv1": 2})
+    out = tmp_path / "x.png"
+    with pytest.raises(NotPublishedError, match="unitscope occlude"):
+        run_occlusion(url, 12, str(out))
+    made_up_run.occlude(url, list(range(3, 30)))
+    with pytest.raises(SpecError, match=r"--occlusion 2: .* choices: 3, 4.* 14 \.\.\.$"):
+        run_occlusion(url, 2, str(out))
+    with pytest.raises(SpecError, match="cannot be written"):
+        run_occlusion(url, 3, str(tmp_path))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
