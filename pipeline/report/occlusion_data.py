@@ -95,7 +95,7 @@ class OcclusionCard:
         title: what it shows, or its file's name.
         file: its file's name.
         target: the class whose probability was recorded.
-        predicted: the most probable one; empty where that is the target.
+        predicted: the most probable one.
         drop: the largest drop, and from what.
         spot: the window of the largest drop.
     """
@@ -202,7 +202,7 @@ def occlusion_card(image: Occluded, name: ClassName) -> OcclusionCard:
         title=image.class_name or image.image,
         file=image.image,
         target=name(image.target),
-        predicted="" if image.predicted == image.target else name(image.predicted),
+        predicted=name(image.predicted),
         drop=f"{three_digits(window.largest_drop)} of {three_digits(image.p_target)}",
         spot=spot(window),
     )

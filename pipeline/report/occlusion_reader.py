@@ -19,7 +19,7 @@ from pipeline.store.tables import Run
 from schemas.errors import NotPublishedError, StoreError
 
 _Row = Mapping[Hashable, Any]
-_KEPT_UNITS = 256
+_KEPT_UNITS = 64
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,6 @@ def test_occlusion_card_of_an_image_that_is_gone_says_why():
     assert (card.image, card.problem, card.title) == ("", "no picture: truncated", "a.png")
 
 
-def test_occlusion_card_prediction_that_is_the_target_is_left_out():
-    assert occlusion_card(replace(IMAGE, predicted=9), _name).predicted == ""
-
-
 def test_map_section_links_the_unit_where_the_gallery_has_its_layer():
     assert map_section(IMAGE, {"conv1": FACTS}, 16).link == "layers/000-conv1.html#unit-4"
     assert map_section(IMAGE, {"conv2": FACTS}, 16).link == ""

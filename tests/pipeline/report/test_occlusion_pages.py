@@ -86,6 +86,15 @@ def test_write_occlusions_has_a_page_an_image_and_one_of_all_by_largest_drop(tmp
     assert [_numbers(str(link)) for link in beside] == [[2], [31]]
 
 
+def test_write_occlusions_card_names_the_target_where_the_title_does_not(tmp_path: Path):
+    # Image 31 is called thing 31, and class 1 after its first image; image 1 is thing 1 itself.
+    files = _write(_run(tmp_path, [1, 31]), tmp_path / "pages")
+    text = " ".join(Elements(files[OCCLUSIONS].decode()).text.split())
+    assert "target thing 1, seen as thing 1" in text
+    assert text.count("target thing 1") == 1
+    assert text.count("seen as thing 1") == 2
+
+
 def test_write_occlusions_without_an_occlusion_writes_nothing(tmp_path: Path):
     files = _write(made_up_run.scan(tmp_path / "run", LAYERS), tmp_path / "pages")
     assert not [name for name in files if name.startswith("occlusion")]
