@@ -248,7 +248,10 @@ def _batch(
     """The windows of a slice of (rows x columns), each with its own places."""
 
     def area(top: Ints, height: int, left: Ints, width: int) -> Area:
-        tops, lefts = (places.reshape(-1)[part] for places in np.meshgrid(top, left, indexing="ij"))
+        # Copies: a slice would keep the places of the whole group alive, batch after batch.
+        tops, lefts = (
+            places.reshape(-1)[part].copy() for places in np.meshgrid(top, left, indexing="ij")
+        )
         return Area(tops, lefts, height, width)
 
     own = {node: area(*edges) for node, edges in areas.items()}
