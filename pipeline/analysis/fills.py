@@ -32,11 +32,18 @@ def fill_frame(frame: Tensor, fill: str, preprocess: PreprocessSpec, blur_px: fl
     if fill == "mean":
         return torch.zeros(frame.shape, dtype=torch.float32, device=frame.device)
     if fill == "blur":
-        # As far as three deviations, at most what the border can be mirrored by.
-        reach = min(round(3 * blur_px), frame.shape[-1] - 1)
-        picture = functional.gaussian_blur(frame, [2 * reach + 1] * 2, [blur_px] * 2)
-    else:
-        colour = [GREY] * 3 if fill == "grey" else list(bytes.fromhex(fill.removeprefix("#")))
-        values = torch.tensor(colour, dtype=torch.uint8, device=frame.device)
-        picture = values.view(1, 3, 1, 1).expand(frame.shape)
-    return normalise(picture, preprocess, torch.float32)
+        return normalise(_blurred(frame, blur_px), preprocess, torch.float32)
+    colour = [GREY] * 3 if fill == "grey" else list(bytes.fromhex(fill.removeprefix("#")))
+    values = torch.tensor(colour, dtype=torch.uint8, device=frame.device)
+    return normalise(values.view(1, 3, 1, 1).expand(frame.shape), preprocess, torch.float32)
+
+
+def _blurred(frame: Tensor, deviation: float) -> Tensor:
+    """fp32, 0 to 255."""
+    # As far as three deviations, at most what the border can be mirrored by.
+    size = 2 * min(round(3 * deviation), frame.shape[-1] - 1) + 1
+    picture = frame.to(torch.float32)
+    # One axis after the other: a square kernel of a wide window takes seconds a picture.
+    for kernel in ([size, 1], [1, size]):
+        picture = functional.gaussian_blur(picture, kernel, [deviation] * 2)
+    return picture

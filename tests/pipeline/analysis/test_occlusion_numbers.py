@@ -105,3 +105,58 @@ def test_sum_up_joins_boxes_that_overlap():
     left, right = (0.0, 0.0, 15.0, 9.0), (0.0, 6.0, 15.0, 15.0)
 
     assert sum_up(p, predicted, (0.3, 0), grid, [left, right]).drop_inside == pytest.approx(1.0)
+
+
+def test_pixel_means_leave_out_what_is_no_number():
+    grid = grid_of(4, 4, 2)
+    values = np.random.default_rng(2).random(len(grid.corners))
+    values[[0, 5]] = np.nan
+    kept = [place for place in range(len(values)) if place not in (0, 5)]
+
+    found = pixel_means(values, grid)
+
+    inside = [
+        np.mean([values[i] for i in kept if _covers(grid, i, y, x)])
+        if any(_covers(grid, i, y, x) for i in kept)
+        else np.nan
+        for y in range(SIDE)
+        for x in range(SIDE)
+    ]
+    np.testing.assert_allclose(found.reshape(-1), inside, rtol=1e-12)
+
+
+def _covers(grid: Grid, window: int, y: int, x: int) -> bool:
+    top, left = grid.corners[window]
+    return bool(top <= y < top + grid.size[0] and left <= x < left + grid.size[1])
+
+
+def test_sum_up_where_no_p_is_a_number_says_so():
+    grid = grid_of(4, 4, 4)
+    p = np.full(len(grid.corners), np.nan)
+
+    found = sum_up(p, np.ones(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
+
+    assert np.isnan(found.largest_drop)
+    assert np.isnan(found.half_area)
+    assert found.changed == 1.0
+    assert (found.drop_inside, found.pointed) == (None, None)
+
+
+def test_sum_up_of_a_p_that_never_moves_finds_exactly_no_drop():
+    grid = grid_of(4, 4, 1)
+    p = np.full(len(grid.corners), 0.1 + 0.2)
+
+    found = sum_up(p, np.zeros(len(p), np.int64), (0.1 + 0.2, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
+
+    assert found.drop_inside is None
+    assert found.half_area == 0.0
+
+
+@pytest.mark.parametrize(("edge", "pixels"), [(2.5, 2), (2.51, 3), (3.49, 3), (1.5, 1)])
+def test_sum_up_takes_the_pixels_whose_middle_lies_in_a_box(edge: float, pixels: int):
+    grid = grid_of(1, 1, 1)
+    p = np.full(len(grid.corners), 0.1)
+
+    found = sum_up(p, np.zeros(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, edge, 15.0)])
+
+    assert found.drop_inside == pytest.approx(pixels / SIDE)
