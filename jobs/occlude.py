@@ -16,13 +16,15 @@ import pyarrow as pa
 from jobs import flow
 from jobs.scanned import Scanned, open_scanned
 from pipeline.analysis.occlusion import require_fit
+from pipeline.data.boxes import Boxes, manifest_boxes, read_boxes
 from pipeline.data.shards import default_shard_size, shard_plan
-from pipeline.models.network import Network
-from pipeline.stages.occlude import PARTS, OccludeStage, boxes_digest
+from pipeline.models.network import Network, TracedNetwork
+from pipeline.stages.occlude import PARTS, OccludeStage
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
+from pipeline.store.masking import mask
 from pipeline.store.provenance import collect
-from schemas.errors import DatasetError, LayerError, nearest
+from schemas.errors import DatasetError, LayerError, ModelError, SpecError, nearest
 from schemas.jobs import ImageSelection, OccludeSpec
 from schemas.manifest import SCHEMA_VERSION, Manifest, Plan, fingerprint
 from schemas.tables import Table
@@ -48,8 +50,8 @@ def run(spec: OccludeSpec) -> Manifest:
         The published manifest.
 
     Raises:
-        InputError: no image is chosen, a window does not fit, the layer is unknown, or weights or
-            pictures are others than the scan's.
+        InputError: no image is chosen, a window does not fit, the layer or the target is unknown,
+            a box is wrong, or weights or pictures are others than the scan's.
         JobError: the work failed; the same call resumes.
     """
     work = _prepare(spec)
@@ -61,11 +63,13 @@ def _prepare(spec: OccludeSpec) -> _Work:
     network = scanned.network()
     layer = watched_layer(network, spec.layer)
     require_fit(spec.windows, scanned.preprocess.crop_px)
+    _require_possible(spec, network)
     images = scanned.images(_chosen(scanned, spec.images))
+    boxes = _boxes(spec, scanned, images)
     store = JobStore(JobFolder(spec.run, "occlude"))
     threads = flow.resolved_threads(spec.resources, store)
     shard_size = default_shard_size(images.num_rows, 1)
-    identity = _identity(spec, scanned, layer, images)
+    identity = _identity(spec, scanned, layer, images, boxes)
     identity |= {"threads": threads, "shard_size": shard_size}
     stage = OccludeStage(
         folder=store.folder,
@@ -75,6 +79,7 @@ def _prepare(spec: OccludeSpec) -> _Work:
         data=scanned.spec.data,
         spec=spec,
         layer=layer,
+        boxes=boxes,
         resources=spec.resources,
     )
     plan = Plan(
@@ -86,17 +91,21 @@ def _prepare(spec: OccludeSpec) -> _Work:
     return _Work(spec, store, images, stage, threads, plan)
 
 
-def _identity(spec: OccludeSpec, scanned: Scanned, layer: str, images: pa.Table) -> dict[str, Any]:
+def _identity(
+    spec: OccludeSpec, scanned: Scanned, layer: str, images: pa.Table, boxes: Boxes
+) -> dict[str, Any]:
     """Everything that decides the tables' bytes, but for how the images are cut."""
+    ids = images["image_id"].to_pylist()
+    edges = {uri: [list(box) for box in own] for uri, own in boxes.items()}
     return {
         "schema_version": SCHEMA_VERSION,
         "scan": scanned.manifest.fingerprint,
-        "images": images["image_id"].to_pylist(),
+        "images": {"count": len(ids), "sha256": fingerprint({"image_id": ids})},
         "windows": [window.model_dump() for window in spec.windows],
         "fill": spec.fill,
         "target": spec.target,
         "layer": layer,
-        "boxes": boxes_digest(spec, scanned.spec.data),
+        "boxes": fingerprint(edges) if edges else None,
         "engine": spec.engine,
         "batch_bytes": spec.batch_bytes,
         "device": spec.resources.device,
@@ -108,7 +117,7 @@ def watched_layer(network: Network, name: str | None) -> str:
     """The layer whose strongest map is watched; left open, the last convolutional one (ZF 4.2).
 
     That is the last activation function's output that still is a map, but for one with a map a
-    class, which would only say again what the probability says.
+    class and no weights after it, which would only say again what the probability says.
 
     Raises:
         LayerError: there is no such layer, or none with a map.
@@ -121,7 +130,9 @@ def watched_layer(network: Network, name: str | None) -> str:
     maps = [layer for layer in network.layers if layer.activation and layer.default]
     maps = [layer for layer in maps if layer.field.map_size != (1, 1)]
     classes = network.layers[-1].units
-    features = [layer for layer in maps if layer.units != classes] or maps
+    weighted = [layer.position for layer in network.layers if layer.kind in ("conv2d", "linear")]
+    last = max(weighted, default=-1)
+    features = [layer for layer in maps if layer.units != classes or layer.position < last] or maps
     if not features:
         raise LayerError(
             "layer: no activation of the model has a map; name a layer, `unitscope layers --all` "
@@ -130,9 +141,40 @@ def watched_layer(network: Network, name: str | None) -> str:
     return features[-1].name
 
 
+def _require_possible(spec: OccludeSpec, network: Network) -> None:
+    """Refuse here what a worker would refuse: then the folder is not yet bound to the plan."""
+    classes = network.layers[-1].units
+    if spec.target is not None and spec.target >= classes:
+        raise SpecError(
+            f"target: {spec.target} is no class of the network; choices: 0 to {classes - 1}"
+        )
+    if spec.engine == "incremental" and not isinstance(network, TracedNetwork):
+        raise ModelError(
+            f"engine incremental needs a network that can be traced: {network.note}; take engine "
+            "dense"
+        )
+
+
+def _boxes(spec: OccludeSpec, scanned: Scanned, images: pa.Table) -> Boxes:
+    """The chosen images' boxes: of the spec's file, else of the manifest's own column."""
+    if spec.boxes is None:
+        known = manifest_boxes(scanned.spec.data.uri)
+    else:
+        known = read_boxes(spec.boxes)
+        scan_uris = scanned.run.table("images", job="scan", columns=["uri"])["uri"]
+        if known.keys().isdisjoint(scan_uris):
+            raise DatasetError(
+                f"boxes: {mask(spec.boxes)} names {len(known)} pictures, none of them scanned, the "
+                f"first {next(iter(known), None)}; a relative path is relative to the CSV's folder"
+            )
+    return {uri: known[uri] for uri in images["uri"].to_pylist() if uri in known}
+
+
 def _chosen(scanned: Scanned, selection: ImageSelection) -> set[int]:
     """The images that a selection names, of those that the scan could read."""
     images = scanned.run.table("images", job="scan", columns=["image_id", "label", "class_name"])
+    if images.empty:
+        raise DatasetError(f"images: the scan in {scanned.run.url} could read none")
     if unknown := sorted(set(selection.ids) - set(images["image_id"])):
         raise DatasetError(
             f"images: the scan has no image {unknown[0]}; choices: 0 to "

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.analysis.fills import fill_frame
 from pipeline.analysis.occlusion import Occluder, Occlusion, softmax
 from pipeline.analysis.occlusion_numbers import Box, Floats, sum_up
-from pipeline.data.boxes import ObjectBox, in_frame, manifest_boxes, read_boxes
+from pipeline.data.boxes import Boxes, ObjectBox, in_frame
 from pipeline.data.frames import normalise
 from pipeline.data.loader import Batch, ImageLoader
 from pipeline.models.fields import Ints
@@ -25,9 +25,9 @@ from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
-from schemas.errors import DatasetError, ModelError, SpecError
+from schemas.errors import DatasetError, ModelError
 from schemas.jobs import OccludeSpec
-from schemas.manifest import Shard, fingerprint
+from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
 from schemas.tables import OCCLUSION_MAPS, OCCLUSION_PICTURES
 
@@ -47,6 +47,8 @@ class OccludeStage:
         data: of the scan.
         spec: what to do.
         layer: whose strongest map is watched.
+        boxes: of the objects in the chosen images. They are given, not read here: a worker may be
+            on another machine, and the file may change while the job runs.
         resources: see the contract.
     """
 
@@ -57,6 +59,7 @@ class OccludeStage:
     data: DatasetSpec
     spec: OccludeSpec
     layer: str
+    boxes: Boxes
     resources: Resources
     name: str = field(default="occlude", init=False)
 
@@ -83,7 +86,6 @@ class OccludeStage:
             )
             for window in self.spec.windows
         ]
-        self._boxes = boxes_of(self.spec, self.data)
         self._loader = ImageLoader(
             JobStore(self.folder).image_rows,
             preprocess=self.preprocess,
@@ -104,7 +106,7 @@ class OccludeStage:
                 size = (int(batch.heights[place]), int(batch.widths[place]))
                 boxes = [
                     in_frame(box, size, self.preprocess)
-                    for box in object_boxes(self._boxes.get(row["uri"], ()), row["class_name"])
+                    for box in object_boxes(self.boxes.get(row["uri"], ()), row["class_name"])
                 ]
                 for window in range(len(self._occluders)):
                     picture, table = self._occlude(row, window, frame, boxes)
@@ -160,17 +162,11 @@ class OccludeStage:
         return picture, _map_rows(key, target, p, found, occluder.grid.corners)
 
     def _target(self, row: dict[str, object], found: Occlusion) -> int:
-        """The class asked for, else the label, else the prediction."""
-        classes = len(found.clean)
+        """The class asked for, else the label where it is a class, else the prediction."""
         if self.spec.target is not None:
-            if self.spec.target >= classes:
-                raise SpecError(
-                    f"target: {self.spec.target} is no class of the network; choices: 0 to "
-                    f"{classes - 1}"
-                )
             return self.spec.target
         label = row["label"]
-        if isinstance(label, int) and label < classes:
+        if isinstance(label, int) and label < len(found.clean):
             return label
         return int(found.clean.argmax())
 
@@ -192,23 +188,10 @@ def _map_rows(
     return pa.table(columns).cast(OCCLUSION_MAPS.schema)
 
 
-def boxes_of(spec: OccludeSpec, data: DatasetSpec) -> dict[str, tuple[ObjectBox, ...]]:
-    """The known boxes by the pictures' URI: the spec's file, else the manifest's own column."""
-    return read_boxes(spec.boxes) if spec.boxes is not None else manifest_boxes(data.uri)
-
-
 def object_boxes(boxes: tuple[ObjectBox, ...], class_name: object) -> tuple[ObjectBox, ...]:
     """Of an image's boxes those that bear its class's name, where any does; else all."""
     own = tuple(box for box in boxes if box.name == class_name)
     return own or boxes
-
-
-def boxes_digest(spec: OccludeSpec, data: DatasetSpec) -> str | None:
-    """What identifies the known boxes: sha256, or None where there are none."""
-    known = boxes_of(spec, data)
-    if not known:
-        return None
-    return fingerprint({uri: [list(box) for box in boxes] for uri, boxes in known.items()})
 
 
 def _require_readable(batch: Batch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
 from jobs import occlude, scan
 from jobs.cli import app
+from pipeline.models.network import open_network
 from pipeline.store import open_run
 from schemas.errors import DatasetError, LayerError, ModelError, PlanMismatchError, SpecError
 from schemas.jobs import OccludeSpec, ScanSpec
@@ -123,11 +125,6 @@ def test_occlude_watches_the_target_that_is_asked_for(run: Path):
     assert _table(run, "pictures")["target"].tolist() == [4, 4]
 
 
-def test_occlude_of_a_target_beyond_the_classes_is_refused(run: Path):
-    with pytest.raises(SpecError, match="target: 5 is no class of the network; choices: 0 to 4"):
-        occlude.run(_spec(run, target=5))
-
-
 def test_occlude_knows_the_objects_boxes(run: Path, tmp_path: Path):
     boxes = tmp_path / "boxes.csv"
     images = open_run(str(run)).table("images", job="scan").set_index("image_id")
@@ -139,6 +136,26 @@ def test_occlude_knows_the_objects_boxes(run: Path, tmp_path: Path):
     assert pictures.loc[3, "pointed"] is True
     assert pictures.loc[3, "drop_inside"] == pytest.approx(1.0)
     assert pictures.loc[25, "pointed"] is None
+
+
+def test_occlude_with_boxes_of_other_pictures_is_refused(run: Path, tmp_path: Path):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("path,part,y0,x0,y1,x1\nelsewhere.png,ants,0,0,24,24\n")
+
+    with pytest.raises(DatasetError, match="names 1 pictures, none of them scanned"):
+        occlude.run(_spec(run, boxes=str(boxes)))
+    assert not (run / "occlude").exists()
+
+
+def test_occlude_again_with_a_box_moved_is_refused(run: Path, tmp_path: Path):
+    boxes = tmp_path / "boxes.csv"
+    uri = open_run(str(run)).table("images", job="scan").set_index("image_id").loc[3, "uri"]
+    boxes.write_text(f"path,part,y0,x0,y1,x1\n{uri},ants,0,0,24,24\n")
+    occlude.run(_spec(run, boxes=str(boxes)))
+    boxes.write_text(f"path,part,y0,x0,y1,x1\n{uri},ants,0,0,24,23\n")
+
+    with pytest.raises(PlanMismatchError, match="boxes: "):
+        occlude.run(_spec(run, boxes=str(boxes)))
 
 
 @pytest.mark.parametrize(
@@ -179,6 +196,7 @@ def test_images_are_chosen_as_asked(run: Path, images: dict[str, object], count:
         ({"images": {"of_unit": "relu9:1"}}, LayerError, "no layer relu9"),
         ({"layer": "relu3"}, LayerError, "no layer 'relu3'; nearest: relu"),
         ({"window_px": [25]}, SpecError, "25 x 25 pixels does not fit"),
+        ({"target": 5}, SpecError, "target: 5 is no class of the network; choices: 0 to 4"),
     ],
 )
 def test_occlude_of_what_is_not_there_is_refused_before_anything_is_put(
@@ -212,6 +230,30 @@ def test_watched_layer_left_open_is_the_last_map(run: Path):
     occlude.run(_spec(run))
 
     assert _table(run, "pictures")["layer"].unique().tolist() == ["relu2"]
+
+
+@pytest.mark.parametrize(
+    ("head", "watched"),
+    [
+        # SqueezeNet's: the last map says a class's score by itself.
+        (OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()), "relu1"),
+        # As many maps as classes by chance; the layer after them mixes them.
+        (OrderedDict(flat=nn.Flatten(), fc=nn.Linear(4 * 64, 4)), "relu2"),
+    ],
+)
+def test_watched_layer_is_not_the_one_that_says_the_classes_themselves(
+    head: OrderedDict[str, nn.Module], watched: str
+):
+    body = OrderedDict(
+        conv1=nn.Conv2d(3, 6, 3, padding=1),
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(6, 4, 3, padding=1),
+        relu2=nn.ReLU(),
+    )
+
+    network = open_network(nn.Sequential(OrderedDict(**body, **head)).eval(), 8)
+
+    assert occlude.watched_layer(network, None) == watched
 
 
 @pytest.mark.ray

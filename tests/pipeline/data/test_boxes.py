@@ -35,15 +35,39 @@ def test_boxes_of_real_dogs_lie_in_their_pictures(shared_data: Path):
     assert all(box.y0 < box.y1 and box.x0 < box.x1 for boxes in found.values() for box in boxes)
 
 
+HEADER = "path,part,y0,x0,y1,x1\n"
+
+
 def test_boxes_that_are_no_csv_of_boxes_are_refused(tmp_path: Path):
     (tmp_path / "b.csv").write_text("path,part,y0,x0,y1\na.png,nose,1,2,3\n")
     with pytest.raises(DatasetError, match="no CSV of boxes"):
         read_boxes(str(tmp_path / "b.csv"))
-    (tmp_path / "b.csv").write_text("path,part,y0,x0,y1,x1\na.png,nose,1,2,3,wide\n")
-    with pytest.raises(DatasetError, match="no CSV of boxes"):
-        read_boxes(str(tmp_path / "b.csv"))
-    with pytest.raises(DatasetError, match="does not exist"):
+    with pytest.raises(DatasetError, match=r"absent\.csv cannot be read .* check the path"):
         read_boxes(str(tmp_path / "absent.csv"))
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("a.png,nose,1,2,3,wide", "could not convert string to float: 'wide'"),
+        ("a.png,nose,1,2,3,nan", "four finite edges"),
+        ("a.png,nose,1,2,inf,3", "four finite edges"),
+        ("a.png,nose,3,2,3,4", "ends after it begins"),
+        (",nose,1,2,3,4", "path is empty"),
+    ],
+)
+def test_boxes_with_a_wrong_row_name_it(tmp_path: Path, row: str, why: str):
+    file = tmp_path / "b.csv"
+    file.write_text(f"{HEADER}a.png,eye,1,2,3,4\n{row}\n")
+
+    with pytest.raises(DatasetError, match=rf"row 2 \(from 1\), path .*{why}.*mend or drop it"):
+        read_boxes(str(file))
+
+
+def test_boxes_of_names_that_look_like_numbers_keep_them(tmp_path: Path):
+    (tmp_path / "b.csv").write_text(f"{HEADER}007,1,0,0,1,1\n")
+
+    assert read_boxes(str(tmp_path / "b.csv")) == {f"{tmp_path}/007": (ObjectBox("1", 0, 0, 1, 1),)}
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -56,6 +80,16 @@ def test_manifest_with_a_column_of_boxes_gives_them(tmp_path: Path, kind: str):
         frame.to_parquet(file)
 
     assert manifest_boxes(str(file)) == {f"{tmp_path}/a.png": (ObjectBox("", 1, 2, 3.5, 4),)}
+
+
+def test_manifest_of_parquet_may_hold_boxes_as_lists(tmp_path: Path):
+    boxes = [[[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]], None]
+    pd.DataFrame({"path": ["a.png", "b.png"], "boxes": boxes}).to_parquet(tmp_path / "m.parquet")
+
+    found = manifest_boxes(str(tmp_path / "m.parquet"))
+
+    wanted = (ObjectBox("", 0, 1, 2, 3), ObjectBox("", 4, 5, 6, 7))
+    assert found == {f"{tmp_path}/a.png": wanted}
 
 
 def test_manifest_without_boxes_and_a_folder_give_none(tmp_path: Path):

@@ -9,7 +9,7 @@ import tests.tiny_nets as nets
 from pipeline.data.boxes import ObjectBox
 from pipeline.data.listing import list_images
 from pipeline.models.load import load_model
-from pipeline.stages.occlude import PARTS, OccludeStage, boxes_digest, object_boxes
+from pipeline.stages.occlude import PARTS, OccludeStage, object_boxes
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.tables import encode
 from schemas.errors import DatasetError, ModelError
@@ -35,6 +35,7 @@ def stage(tmp_path: Path) -> OccludeStage:
         data=data,
         spec=OccludeSpec(run=folder.run, window_px=("6", "3x9"), stride_px=(9,)),
         layer="relu2",
+        boxes={},
         resources=Resources(local=True, threads=1),
     )
 
@@ -91,15 +92,3 @@ def test_object_boxes_are_those_of_the_class_or_all():
     assert object_boxes((eye, face), "face") == (face,)
     assert object_boxes((eye, face), "car") == (eye, face)
     assert object_boxes((eye,), None) == (eye,)
-
-
-def test_boxes_digest_changes_with_a_box(tmp_path: Path):
-    data = DatasetSpec(uri=str(tmp_path))
-    assert boxes_digest(OccludeSpec(run="r"), data) is None
-    digests = set()
-    for edge in (4, 5):
-        file = tmp_path / "boxes.csv"
-        file.write_text(f"path,part,y0,x0,y1,x1\na.png,nose,1,2,3,{edge}\n")
-        digests.add(boxes_digest(OccludeSpec(run="r", boxes=str(file)), data))
-
-    assert len(digests) == 2
