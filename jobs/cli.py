@@ -328,9 +328,11 @@ def _occlude(spec: OccludeSpec) -> None:
 
 app.command(
     "occlude",
-    help="Slide a grey square over images of a scan and record what the network makes of each "
-    "position: where an object has to be seen to be named. Killed at any moment, the same command "
-    "resumes.\n\nExample: `unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8`",
+    help="Slide a grey square over images of a scan and record, at each of its places, how "
+    "probable the class still is, which class is the most probable one, and how active the "
+    "strongest map is: the probability falls where the object is. Killed at any moment, the same "
+    "command resumes.\n\n"
+    "Example: `unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8`",
 )(spec_command(OccludeSpec, OCCLUDE_FLAGS, _occlude))
 
 

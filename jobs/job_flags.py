@@ -134,7 +134,7 @@ OCCLUDE_FLAGS = (
     Flag(
         "--images",
         "images.ids",
-        "Image ids, 12,40; repeatable, or by commas. Left out: any.",
+        "Only these images, by image_id, 12,40; repeatable, or by commas.",
         metavar="ID",
         kind="list",
         panel="Which images",
@@ -142,7 +142,7 @@ OCCLUDE_FLAGS = (
     Flag(
         "--class",
         "images.classes",
-        "Only images of these classes, by name or label number.",
+        "Only images of these classes, by name or label number; repeatable, or by commas.",
         metavar="NAME",
         kind="list",
         panel="Which images",
@@ -150,14 +150,15 @@ OCCLUDE_FLAGS = (
     Flag(
         "--of-unit",
         "images.of_unit",
-        "Only images in the top patches of this unit.",
+        "Only images among the top patches of this unit, features.12:7.",
         metavar="LAYER:UNIT",
         panel="Which images",
     ),
     Flag(
         "--sample",
         "images.sample",
-        "So many of them, drawn by a seed (100); 'all' for every one.",
+        "Only so many of these, drawn by lot (--set images.seed=1: others); 'all': every one. Left "
+        "out: 100 of the scan's images, or all that the flags above leave.",
         metavar="N|all",
         panel="Which images",
         read=lambda text: NULL if text == "all" else text,
@@ -165,7 +166,8 @@ OCCLUDE_FLAGS = (
     Flag(
         "--window-px",
         "window_px",
-        "Sides of the windows, 16 or 16x24 (height x width); repeatable, or by commas (16).",
+        "Sides of the windows, 16 or 16x24 (height x width), in pixels of the network's input; "
+        "repeatable, or by commas (16).",
         metavar="PX",
         kind="list",
         panel="Work",
@@ -173,7 +175,7 @@ OCCLUDE_FLAGS = (
     Flag(
         "--stride-px",
         "stride_px",
-        "Step of the windows, one for all or one each (4).",
+        "Step of the windows down and across, one for all or one each (4).",
         metavar="PX",
         kind="list",
         panel="Work",
@@ -181,28 +183,32 @@ OCCLUDE_FLAGS = (
     Flag(
         "--fill",
         "fill",
-        "What stands in the window (grey).",
+        "What stands in the window: mid-grey, the colour that the preprocessing subtracts, the "
+        "image itself blurred, or a colour (grey).",
         metavar="grey|mean|blur|#rrggbb",
         panel="Work",
     ),
     Flag(
         "--target",
         "target",
-        "The class to watch. Left out: the label, or the prediction where there is none.",
-        metavar="CLASS",
+        "Number of the class whose probability is recorded, the same for every image. Left out: "
+        "the image's label, or the prediction where it has none.",
+        metavar="N",
         panel="Work",
     ),
     Flag(
         "--layer",
         "layer",
-        "The layer whose strongest map to watch. Left out: the last convolutional one.",
+        "The layer whose strongest map's activity is recorded. Left out: the last convolutional "
+        "one.",
         metavar="NAME",
         panel="Work",
     ),
     Flag(
         "--boxes",
         "boxes",
-        "Where the objects are: a CSV (path,part,y0,x0,y1,x1). Left out: the manifest's column "
+        "Where the objects are, to tell how much of the drop lies on them: a CSV "
+        "(path,part,y0,x0,y1,x1) in the pictures' own pixels. Left out: the manifest's column "
         "'boxes', where it has one.",
         metavar="FILE",
         panel="Work",

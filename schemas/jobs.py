@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
@@ -17,8 +18,42 @@ from schemas.specs import (
     Spec,
 )
 
-WindowSize = Annotated[str, BeforeValidator(str), Field(pattern=r"^[1-9]\d*(x[1-9]\d*)?$")]
+_RANGE = r"^[0-9]+(-[0-9]+)?$"
+_UNIT = r"^.+:[0-9]+$"
+_SIDES = r"^[1-9][0-9]*(x[1-9][0-9]*)?$"
+_FILL = r"^(grey|mean|blur|#[0-9a-fA-F]{6})$"
+
+
+def _in_words(pattern: str, words: str) -> BeforeValidator:
+    """Refuses a text of another form in words, where pydantic would show the pattern."""
+
+    def check(value: object) -> object:
+        text = str(value) if isinstance(value, int) else value
+        if isinstance(text, str) and not re.fullmatch(pattern, text):
+            raise ValueError(words)
+        return text
+
+    return BeforeValidator(check)
+
+
+UnitRange = Annotated[
+    str, Field(pattern=_RANGE), _in_words(_RANGE, "a unit, 3, or a range, 0-63, is needed")
+]
+"""A unit or a range of them: ``3``, ``0-63``."""
+UnitName = Annotated[
+    str, Field(pattern=_UNIT), _in_words(_UNIT, "a layer and a unit, relu1:3, is needed")
+]
+"""A unit of a layer: ``features.12:7``."""
+WindowSize = Annotated[
+    str, Field(pattern=_SIDES), _in_words(_SIDES, "a side, 16, or height x width, 16x24, is needed")
+]
 """A side in pixels, or height x width: ``16``, ``16x24``."""
+Fill = Annotated[
+    str, Field(pattern=_FILL), _in_words(_FILL, "grey, mean, blur or a colour, #ff0080, is needed")
+]
+"""What stands in a window: a name or a colour, ``#rrggbb``."""
+ClassName = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A class's name, or its label number."""
 
 
 class ScanSpec(Spec):
@@ -60,9 +95,7 @@ class ProjectSpec(Spec):
     layers: LayerSelection = Field(
         default=LayerSelection(), description="empty: every layer that was scanned"
     )
-    units: str | None = Field(
-        default=None, pattern=r"^\d+(-\d+)?$", description="a unit or a range, 0-63; null: all"
-    )
+    units: UnitRange | None = Field(default=None, description="a unit or a range, 0-63; null: all")
     rule: Literal["deconvnet", "guided", "gradient"] = Field(
         default="deconvnet", description="what happens to the signal at a rectifier on its way down"
     )
@@ -96,13 +129,11 @@ class ImageSelection(Spec):
     """Which images of a scan; what is given narrows the choice down, and a sample comes last."""
 
     ids: tuple[NonNegativeInt, ...] = Field(default=(), description="image ids; empty: any")
-    classes: tuple[str, ...] = Field(
+    classes: tuple[ClassName, ...] = Field(
         default=(), description="class names or label numbers; empty: any"
     )
-    of_unit: str | None = Field(
-        default=None,
-        pattern=r"^.+:\d+$",
-        description="only images in the top patches of this unit, LAYER:UNIT",
+    of_unit: UnitName | None = Field(
+        default=None, description="only images in the top patches of this unit, LAYER:UNIT"
     )
     sample: PositiveInt | None = Field(
         default=None, description="this many of them, drawn by the seed; null: all"
@@ -125,9 +156,8 @@ class OccludeSpec(Spec):
     stride_px: tuple[PositiveInt, ...] = Field(
         default=(4,), min_length=1, description="step down and across: one, or one a window"
     )
-    fill: str = Field(
+    fill: Fill = Field(
         default="grey",
-        pattern=r"^(grey|mean|blur|#[0-9a-fA-F]{6})$",
         description="what stands in the window: grey, mean (the colour that the preprocessing "
         "subtracts), blur (of the image itself) or a colour #rrggbb",
     )
