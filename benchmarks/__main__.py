@@ -1,6 +1,7 @@
 """Run the benchmarks: ``python -m benchmarks [name ...] [--quick]``.
 
-Invariant: each benchmark's table is printed, and its figures are written, as soon as it is done.
+Invariant: a comparison is printed as soon as it is measured, and the figures are written when the
+benchmark is done.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ def main() -> int:
     for name in given.names or NAMES:
         print(f"== {name}", flush=True)
         # One at a time: a benchmark's libraries should not weigh on another's run.
-        comparisons = importlib.import_module(f"benchmarks.bench_{name}").run(options)
-        print(table(comparisons), flush=True)
-        _write(name, comparisons, quick=options.quick)
+        found: list[Comparison] = []
+        for comparison in importlib.import_module(f"benchmarks.bench_{name}").run(options):
+            print(table([comparison]), flush=True)
+            found.append(comparison)
+        _write(name, found, quick=options.quick)
     return 0
 
 

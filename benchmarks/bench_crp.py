@@ -64,12 +64,11 @@ class _Photographs:
             return self._frame(picture.convert("RGB")), self._labels[index]
 
 
-def run(options: Options) -> list[Comparison]:
+def run(options: Options) -> Iterator[Comparison]:
     """SqueezeNet's ReLU layers by both tools, each with all cores, set-up aside."""
     cores = os.cpu_count() or 1
     ours = Workload(options.squeezenet, options.data, 64, threads=cores)
     few = options.data.model_copy(update={"limit": 32 if options.quick else 64})
-    found = []
     for light in (False, True):
         laps = alternate(
             lambda: scan_lap(ours, Resources(local=True)),
@@ -87,8 +86,7 @@ def run(options: Options) -> list[Comparison]:
             f"crp, {few.limit} images: 26 ReLU layers, top 40 by the sum; {way}; batches of "
             f"{_BATCH}, channels_last, {cores} threads"
         )
-        found += compare_rates("zennit-crp, SqueezeNet 1.1", (scan, crp), laps, target=target)
-    return found
+        yield from compare_rates("zennit-crp, SqueezeNet 1.1", (scan, crp), laps, target=target)
 
 
 def _crp_apart(options: Options, data: DatasetSpec, *, light: bool) -> Lap:

@@ -7,7 +7,7 @@ a picture is measured on a coarser grid, and every figure is positions a second.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,18 +88,17 @@ class Subject:
         return dense * len(grid.corners) / own
 
 
-def run(options: Options) -> list[Comparison]:
+def run(options: Options) -> Iterator[Comparison]:
     """Five networks at window 16, VGG-16's footprints at window 8, and the memory of a job."""
     torch.set_num_threads(os.cpu_count() or 1)
     archs = ["squeezenet1_1", "alexnet"] if options.quick else list(TARGETS)
     pairs = 1 if options.quick else 3
-    found = []
     for arch in archs:
         # A picture under VGG-16 takes Captum minutes.
-        found += _of(Subject(arch), 16, 1 if arch == "vgg16" else pairs)
+        yield from _of(Subject(arch), 16, 1 if arch == "vgg16" else pairs)
     if not options.quick:
-        found += _small_window(Subject("vgg16"))
-    return [*found, *_memory(options)]
+        yield from _small_window(Subject("vgg16"))
+    yield from _memory(options)
 
 
 def _small_window(subject: Subject) -> list[Comparison]:

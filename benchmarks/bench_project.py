@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,16 +81,15 @@ class Atlas:
         return Targets(column("image_id"), column("unit"), column("y"), column("x"), values, boxes)
 
 
-def run(options: Options) -> list[Comparison]:
+def run(options: Options) -> Iterator[Comparison]:
     """SqueezeNet 1.1 whole, and VGG-16's first units of every layer."""
     torch.set_num_threads(os.cpu_count() or 1)
     few = options.data.model_copy(update={"limit": 16})
     squeezenet = Atlas(options.squeezenet, few, 16 if options.quick else 10_000)
-    found = _of("SqueezeNet 1.1", squeezenet)
+    yield from _of("SqueezeNet 1.1", squeezenet)
     if not options.quick:
         vgg = ModelSpec(arch="vgg16", weights="random")
-        found += _of("VGG-16, units 0 to 31", Atlas(vgg, few, 32))
-    return found
+        yield from _of("VGG-16, units 0 to 31", Atlas(vgg, few, 32))
 
 
 def _of(name: str, atlas: Atlas) -> list[Comparison]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import ray
 
@@ -20,7 +20,7 @@ from schemas.specs import DatasetSpec, ModelSpec, Resources
 _TARGET = "at least 0.90, aim 0.97"
 
 
-def run(options: Options) -> list[Comparison]:
+def run(options: Options) -> Iterator[Comparison]:
     """SqueezeNet and VGG-16 in this process, and SqueezeNet on Ray."""
     squeezenet = Workload(options.squeezenet, options.data, 64, default_threads())
     vgg = Workload(
@@ -30,12 +30,10 @@ def run(options: Options) -> list[Comparison]:
         threads=default_threads(),
     )
     pairs = 2 if options.quick else 5
-    return [
-        *_local("SqueezeNet 1.1, in this process", squeezenet, pairs),
-        *_script("SqueezeNet 1.1, against a script of its own", squeezenet, pairs),
-        *_local("VGG-16, in this process", vgg, 1 if options.quick else 3),
-        *_on_ray("SqueezeNet 1.1, 2 processes", squeezenet, pairs),
-    ]
+    yield from _local("SqueezeNet 1.1, in this process", squeezenet, pairs)
+    yield from _on_ray("SqueezeNet 1.1, 2 processes", squeezenet, pairs)
+    yield from _script("SqueezeNet 1.1, against a script of its own", squeezenet, pairs)
+    yield from _local("VGG-16, in this process", vgg, 1 if options.quick else 3)
 
 
 def _local(what: str, work: Workload, pairs: int) -> list[Comparison]:

@@ -17,8 +17,9 @@ import pyarrow as pa
 from jobs import flow
 from pipeline.data.listing import dataset_digest, list_images
 from pipeline.data.shards import default_shard_size, shard_plan
+from pipeline.models.layer import Layer
 from pipeline.models.load import LoadedModel, load_model
-from pipeline.models.network import Layer, Network, open_network, select_layers
+from pipeline.models.network import Network, open_network, select_layers
 from pipeline.runtime.worker import RunSummary
 from pipeline.stages import scan_tables
 from pipeline.stages.scan import ScanStage

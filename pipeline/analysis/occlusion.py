@@ -26,7 +26,8 @@ from pipeline.analysis.occlusion_plan import (
 from pipeline.analysis.window_grid import Grid, windows_along
 from pipeline.models.cones import Geometry
 from pipeline.models.fields import Ints
-from pipeline.models.network import Layer, Network, TracedNetwork
+from pipeline.models.layer import Layer
+from pipeline.models.network import Network, TracedNetwork
 from schemas.errors import ModelError, SpecError
 from schemas.jobs import SlidingWindow
 

@@ -18,7 +18,8 @@ from pipeline.models.cones import Cone, Geometry
 from pipeline.models.cuts import take
 from pipeline.models.fields import Ints
 from pipeline.models.graph import Node, TraceError
-from pipeline.models.network import HookedNetwork, Layer, Network, TracedNetwork
+from pipeline.models.layer import Layer
+from pipeline.models.network import HookedNetwork, Network, TracedNetwork
 
 # Signals of about a dozen nodes live at once on the way down. A CPU is fastest where they stay in
 # its caches and the allocator does not go back to the system for each (2 to 4 times, measured).

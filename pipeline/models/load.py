@@ -20,7 +20,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.transforms import InterpolationMode
 
 from pipeline.models.zfnet import ARCHITECTURES, PREPROCESS
 from pipeline.store.objects import read
@@ -66,7 +65,7 @@ def load_model(spec: ModelSpec) -> LoadedModel:
     elif spec.arch in ARCHITECTURES:
         build, preprocess = ARCHITECTURES[spec.arch], PREPROCESS[spec.arch]
     elif spec.arch in models.list_models(module=models):
-        build, preprocess = _torchvision_builder(spec.arch), _published_preprocess(spec)
+        build, preprocess = _torchvision_builder(spec.arch), published_preprocess(spec)
     else:
         raise ModelError(
             f"arch: {spec.arch!r} is no known architecture; {nearest(spec.arch, architectures())}; "
@@ -148,23 +147,22 @@ def _weight_names(arch: str) -> list[str]:
     return ["DEFAULT", *(weight.name for weight in models.get_model_weights(arch))]
 
 
-def _published_preprocess(spec: ModelSpec) -> PreprocessSpec:
-    """The preset of the named weights; for a file or random ones that of the oldest release."""
+def published_preprocess(spec: ModelSpec) -> PreprocessSpec:
+    """The preset of the named weights; for a file or random ones the architecture's own.
+
+    That is the oldest with the smallest frame. The name is one of torchvision's.
+    """
     weights = models.get_model_weights(spec.arch)
-    names = _weight_names(spec.arch)
-    chosen = weights[spec.weights] if spec.weights in names else next(iter(weights))
-    preset = chosen.transforms()
+    if spec.weights in _weight_names(spec.arch):
+        preset = weights[spec.weights].transforms()
+    else:
+        preset = min((one.transforms() for one in weights), key=lambda one: one.crop_size[0])
     resize, crop = preset.resize_size, preset.crop_size
-    interpolation = {
-        InterpolationMode.NEAREST: "nearest",
-        InterpolationMode.BILINEAR: "bilinear",
-        InterpolationMode.BICUBIC: "bicubic",
-    }[preset.interpolation]
     return PreprocessSpec.model_validate(
         {
             "resize_px": resize[0],
             "crop_px": crop[0],
-            "interpolation": interpolation,
+            "interpolation": preset.interpolation.value,
             "mean": tuple(preset.mean),
             "std": tuple(preset.std),
         }

@@ -9,87 +9,19 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.fields import Axis, Field, Ints
+from pipeline.models.fields import Axis, Field
 from pipeline.models.graph import Graph, Node, Tap, TraceError
+from pipeline.models.layer import Layer
 from pipeline.models.operations import ACTIVATIONS
 from pipeline.models.regions import trace_fields
-from schemas.errors import LayerError, nearest
+from schemas.errors import LayerError, ModelError, UnitscopeError, nearest
 from schemas.specs import LayerSelection
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A node whose value can be scanned.
-
-    Attributes:
-        name: torchvision's name for the node.
-        position: its place in the order of execution.
-        kind: the operation.
-        field: layout and receptive fields.
-        default: whether it is selected where nothing else is asked for.
-    """
-
-    name: str
-    position: int
-    kind: str
-    field: Field
-    default: bool
-
-    @property
-    def activation(self) -> bool:
-        """Whether an activation function made it: then only values above zero count as active."""
-        return self.kind in ACTIVATIONS
-
-    @property
-    def units(self) -> int:
-        """Number of channels."""
-        return self.field.channels
-
-    @property
-    def field_size(self) -> tuple[int, int]:
-        """Height and width of the largest receptive field, in input-frame pixels."""
-        down, across = self.field.down, self.field.across
-        return int((down.high - down.low).max()), int((across.high - across.low).max())
-
-    def maps(self, value: Tensor) -> Tensor:
-        """The layer's value, or a crop's, as feature maps [N, units, height, width].
-
-        It is a view where the memory layout allows.
-        """
-        field = self.field
-        places = [axis.dim for axis in (field.down, field.across)]
-        order = [0, *field.channel_dims, *(dim for dim in places if dim is not None)]
-        order += [dim for dim in range(value.dim()) if dim not in order]
-        height, width = (1 if dim is None else value.shape[dim] for dim in places)
-        return value.permute(order).reshape(value.shape[0], self.units, height, width)
-
-    def boxes(self, units: Ints, y: Ints, x: Ints) -> Ints:
-        """Receptive fields in input-frame pixels.
-
-        Args:
-            units: channels, [n].
-            y: rows in the map, [n].
-            x: columns in the map, [n].
-
-        Returns:
-            int64 [n, 4]: y0, x0, y1, x1, half-open, unclipped.
-        """
-        down, across = self.field.down, self.field.across
-        top, left = y * down.stride, x * across.stride
-        edges = (
-            top + down.low[units],
-            left + across.low[units],
-            top + down.high[units],
-            left + across.high[units],
-        )
-        return np.stack(edges, axis=-1).astype(np.int64)
 
 
 class Network(Protocol):
@@ -173,7 +105,7 @@ class HookedNetwork:
             for name, child in module.named_modules()
             if (kind := type(child).__name__.lower()) in ACTIVATIONS
         }
-        with torch.inference_mode():
+        with torch.inference_mode(), _fitting(module, frame_px):
             self._run(image, record, None)
         self.layers = tuple(
             Layer(name, position, kind, _whole_frame(shape, frame_px, why), default=True)
@@ -225,6 +157,21 @@ def _hooks(
             handle.remove()
 
 
+@contextmanager
+def _fitting(module: nn.Module, frame_px: int) -> Iterator[None]:
+    """Say that a module which raises on its first frame may be made for another size."""
+    try:
+        yield
+    except UnitscopeError:
+        raise
+    except Exception as error:  # a foreign forward may raise anything
+        first = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ModelError(
+            f"model: {type(module).__name__} fails on a frame of {frame_px} px ({first}); if it "
+            "is made for another size, give that with --set preprocess.crop_px=224"
+        ) from error
+
+
 def _whole_frame(shape: tuple[int, ...], frame_px: int, why: str) -> Field:
     edge = np.zeros(shape[1], dtype=np.int64)
     dims = [dim if len(shape) == 4 and shape[dim] > 1 else None for dim in (2, 3)]
@@ -240,7 +187,7 @@ def open_network(module: nn.Module, frame_px: int) -> Network:
         frame_px: S.
 
     Raises:
-        TraceError: it does not return one tensor of scores.
+        ModelError: it takes no such frame, or does not return one tensor of scores.
     """
     try:
         graph = Graph(module)
@@ -256,7 +203,8 @@ def _hold_against_module(graph: Graph, frame_px: int) -> None:
     weight = next(graph.module.parameters(), torch.zeros(1))
     noise = torch.randn(1, 3, frame_px, frame_px, generator=torch.Generator().manual_seed(0))
     image = noise.to(device=weight.device, dtype=weight.dtype)
-    wanted = torch.nan_to_num(graph.module(image.clone()))
+    with _fitting(graph.module, frame_px):
+        wanted = torch.nan_to_num(graph.module(image.clone()))
     try:
         gap = (torch.nan_to_num(graph.program().run(image)) - wanted).abs().max()
     except Exception as error:  # a wrong trace may raise anything

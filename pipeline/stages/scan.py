@@ -18,8 +18,9 @@ from pipeline.analysis.topk import TopPatches, find_peaks
 from pipeline.analysis.unit_stats import UnitStats
 from pipeline.data.frames import normalise
 from pipeline.data.loader import Batch, ImageLoader
+from pipeline.models.layer import Layer
 from pipeline.models.load import load_model
-from pipeline.models.network import Layer, open_network
+from pipeline.models.network import open_network
 from pipeline.stages import scan_tables
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare

@@ -16,7 +16,7 @@ from pipeline.analysis.topk import TopPatches, cut_to_top
 from pipeline.analysis.unit_stats import UnitStats, UnitSums
 from pipeline.data.loader import Batch
 from pipeline.models.fields import Ints
-from pipeline.models.network import Layer
+from pipeline.models.layer import Layer
 from schemas.tables import (
     HISTOGRAM_EDGES,
     PART_TOP,

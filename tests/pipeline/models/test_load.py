@@ -16,7 +16,13 @@ from torchvision.models._api import WeightsEnum
 
 from pipeline.data.decode import decode
 from pipeline.data.frames import normalise, to_frame
-from pipeline.models.load import architectures, load_model, read_weights, weights_digest
+from pipeline.models.load import (
+    architectures,
+    load_model,
+    published_preprocess,
+    read_weights,
+    weights_digest,
+)
 from schemas.errors import ModelError
 from schemas.specs import ModelSpec, PreprocessSpec
 
@@ -365,6 +371,13 @@ def test_preprocess_of_torchvisions_nets_is_their_preset(
     assert (preprocess.resize_px, preprocess.crop_px) == (resize, crop)
     assert (preprocess.interpolation, preprocess.value_range) == (interpolation, 1.0)
     assert preprocess.mean == (0.485, 0.456, 0.406)
+
+
+def test_preprocess_of_random_weights_fits_what_the_architecture_is_built_for():
+    """The oldest weights of vit_h_14 were tuned on frames of 518 px, its body takes 224."""
+    for weights, crop_px in (("random", 224), ("IMAGENET1K_SWAG_E2E_V1", 518)):
+        spec = ModelSpec(arch="vit_h_14", weights=weights)
+        assert published_preprocess(spec).crop_px == crop_px
 
 
 def test_import_path_without_trust_is_refused_and_imports_nothing(own: Path):

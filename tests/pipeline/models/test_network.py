@@ -15,9 +15,10 @@ from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from pipeline.models.graph import Graph, TraceError
+from pipeline.models.load import published_preprocess
 from pipeline.models.network import HookedNetwork, TracedNetwork, open_network, select_layers
-from schemas.errors import LayerError
-from schemas.specs import LayerSelection
+from schemas.errors import LayerError, ModelError
+from schemas.specs import LayerSelection, ModelSpec
 
 
 def images(side: int, count: int = 2) -> Tensor:
@@ -86,25 +87,6 @@ def test_layer_maps_of_channels_last_values_have_channels_first(
     assert (layer.kind, wanted.shape) == ("gelu", (2, 16, 16, 384))
     assert layer.field.channel_dims == (3,)
     assert torch.equal(layer.maps(seen[name]), wanted.permute(0, 3, 1, 2))
-
-
-def test_layer_maps_of_a_crop_are_as_large_as_the_crop():
-    layer = next(layer for layer in open_network(nn.Conv2d(3, 5, 3).eval(), 16).layers[-1:])
-
-    assert layer.maps(torch.zeros(2, 5, 4, 9)).shape == (2, 5, 4, 9)
-
-
-def test_layer_boxes_follow_units_and_positions():
-    module = nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(3, 4, 5, stride=3, padding=1), pool=nn.MaxPool2d((1, 3), 1))
-    )
-    layer = open_network(module.eval(), 32).layers[-1]
-
-    boxes = layer.boxes(np.array([0, 3, 1]), np.array([0, 2, 5]), np.array([0, 4, 1]))
-
-    assert boxes.dtype == np.int64
-    assert boxes.tolist() == [[-1, -1, 4, 10], [5, 11, 10, 22], [14, 2, 19, 13]]
-    assert layer.field_size == (5, 11)
 
 
 def test_default_layers_of_vgg_are_every_relu_and_the_scores():
@@ -409,6 +391,54 @@ def test_model_that_returns_more_than_scores_is_refused(branch: bool):
 
     with pytest.raises(TraceError, match="Several returns tuple, not one tensor of class scores"):
         open_network(Several().eval(), 8)
+
+
+def test_model_that_fails_on_the_frame_is_refused_with_a_way_out():
+    sized = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
+
+    assert open_network(sized, 8).layers[-1].units == 2
+    with pytest.raises(ModelError, match=r"fails on a frame of 16 px \(.*mat1 and mat2.*preprocess.crop_px"):
+        open_network(sized, 16)
+
+
+@pytest.fixture
+def weightless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights without memory: VGG's 500 MB are neither filled nor multiplied by."""
+    parameter, buffer = nn.Module.register_parameter, nn.Module.register_buffer
+
+    def bare_parameter(module: nn.Module, name: str, given: nn.Parameter | None) -> None:
+        parameter(module, name, None if given is None else nn.Parameter(given.to("meta")))
+
+    def bare_buffer(module: nn.Module, name: str, given: Tensor | None, **options: bool) -> None:
+        buffer(module, name, None if given is None else given.to("meta"), **options)
+
+    monkeypatch.setattr(nn.Module, "register_parameter", bare_parameter)
+    monkeypatch.setattr(nn.Module, "register_buffer", bare_buffer)
+
+
+@pytest.mark.usefixtures("weightless")
+@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
+def test_every_torchvision_name_has_exact_boxes_or_a_reason():
+    exact, reasons = set(), {}
+    for name in (names := models.list_models(module=models)):
+        options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+        module = models.get_model(name, weights=None, **options).eval()
+        frame_px = published_preprocess(ModelSpec(arch=name, weights="random")).crop_px
+
+        layers = [x for x in TracedNetwork(Graph(module), frame_px).layers if x.default]
+
+        assert layers[-1].units == 1000, name
+        assert len(layers) >= 8, name
+        whole = {layer.field.whole for layer in layers if layer.field.whole}
+        if whole:
+            reasons[name] = whole
+        else:
+            exact.add(name)
+    assert len(names) >= 80
+    # Attention looks everywhere; whatever only convolves, pools, gates and adds is exact.
+    assert {name.split("_")[0] for name in reasons} == {"maxvit", "swin", "vit"}
+    assert all(why for whys in reasons.values() for why in whys)
+    assert exact == set(names) - set(reasons)
 
 
 def test_opening_a_network_leaves_the_random_numbers_alone(chain: TracedNetwork):

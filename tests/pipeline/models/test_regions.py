@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torchvision import models, ops
 
 from pipeline.models.graph import Graph
-from pipeline.models.network import Layer, TracedNetwork, open_network
+from pipeline.models.layer import Layer
+from pipeline.models.network import TracedNetwork, open_network
 from pipeline.models.zfnet import krizhevsky, zfnet
 
 

@@ -20,7 +20,8 @@ from pipeline.analysis.unit_stats import UnitStats
 from pipeline.data.loader import Batch
 from pipeline.data.rows import list_rows, number_rows
 from pipeline.models.fields import Axis, Field
-from pipeline.models.network import Layer, open_network
+from pipeline.models.layer import Layer
+from pipeline.models.network import open_network
 from pipeline.stages import scan_tables
 from pipeline.store.tables import decode, encode
 from schemas.tables import (

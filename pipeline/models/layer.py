@@ -1,0 +1,83 @@
+"""One layer as the jobs see it: its name, its layout and the pictures' pixels that its units see.
+
+The invariant: whatever the memory layout of the layer's value, its maps are [N, units, y, x], and
+its boxes are in pixels of the input frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.models.fields import Field, Ints
+from pipeline.models.operations import ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node whose value can be scanned.
+
+    Attributes:
+        name: torchvision's name for the node.
+        position: its place in the order of execution.
+        kind: the operation.
+        field: layout and receptive fields.
+        default: whether it is selected where nothing else is asked for.
+    """
+
+    name: str
+    position: int
+    kind: str
+    field: Field
+    default: bool
+
+    @property
+    def activation(self) -> bool:
+        """Whether an activation function made it: then only values above zero count as active."""
+        return self.kind in ACTIVATIONS
+
+    @property
+    def units(self) -> int:
+        """Number of channels."""
+        return self.field.channels
+
+    @property
+    def field_size(self) -> tuple[int, int]:
+        """Height and width of the largest receptive field, in input-frame pixels."""
+        down, across = self.field.down, self.field.across
+        return int((down.high - down.low).max()), int((across.high - across.low).max())
+
+    def maps(self, value: Tensor) -> Tensor:
+        """The layer's value, or a crop's, as feature maps [N, units, height, width].
+
+        It is a view where the memory layout allows.
+        """
+        field = self.field
+        places = [axis.dim for axis in (field.down, field.across)]
+        order = [0, *field.channel_dims, *(dim for dim in places if dim is not None)]
+        order += [dim for dim in range(value.dim()) if dim not in order]
+        height, width = (1 if dim is None else value.shape[dim] for dim in places)
+        return value.permute(order).reshape(value.shape[0], self.units, height, width)
+
+    def boxes(self, units: Ints, y: Ints, x: Ints) -> Ints:
+        """Receptive fields in input-frame pixels.
+
+        Args:
+            units: channels, [n].
+            y: rows in the map, [n].
+            x: columns in the map, [n].
+
+        Returns:
+            int64 [n, 4]: y0, x0, y1, x1, half-open, unclipped.
+        """
+        down, across = self.field.down, self.field.across
+        top, left = y * down.stride, x * across.stride
+        edges = (
+            top + down.low[units],
+            left + across.low[units],
+            top + down.high[units],
+            left + across.high[units],
+        )
+        return np.stack(edges, axis=-1).astype(np.int64)
