@@ -30,29 +30,31 @@ def run(options: Options) -> Iterator[Comparison]:
         threads=default_threads(),
     )
     pairs = 2 if options.quick else 5
-    yield from _local("SqueezeNet 1.1, in this process", squeezenet, pairs)
+    yield from _script("SqueezeNet 1.1", squeezenet, pairs)
+    yield from _same_process("SqueezeNet 1.1, both in one process", squeezenet, pairs)
     yield from _on_ray("SqueezeNet 1.1, 2 processes", squeezenet, pairs)
-    yield from _script("SqueezeNet 1.1, against a script of its own", squeezenet, pairs)
-    yield from _local("VGG-16, in this process", vgg, 1 if options.quick else 3)
+    yield from _script("VGG-16", vgg, 1 if options.quick else 3)
 
 
-def _local(what: str, work: Workload, pairs: int) -> list[Comparison]:
+def _script(what: str, work: Workload, pairs: int) -> Iterator[Comparison]:
+    """The bare loop as a script of its own, as somebody would write it."""
     here = Resources(local=True)
-    _warm(work, lambda one: scan_lap(one, here), bare_lap)
-    laps = alternate(lambda: scan_lap(work, here), lambda: bare_lap(work), pairs=pairs)
-    return compare_rates(what, _names(work, "scan --local"), laps, target=_TARGET)
-
-
-def _script(what: str, work: Workload, pairs: int) -> list[Comparison]:
-    """What a scan sets in this process (the allocator) holds for a loop in it; here it does not."""
-    here = Resources(local=True)
+    _warm(work, lambda one: scan_lap(one, here))
     laps = alternate(
         lambda: scan_lap(work, here), lambda: bare_lap_of_processes(work, 1), pairs=pairs
     )
-    return compare_rates(what, _names(work, "scan --local"), laps)
+    yield from compare_rates(what, _names(work, "scan --local"), laps, target=_TARGET)
 
 
-def _on_ray(what: str, work: Workload, pairs: int) -> list[Comparison]:
+def _same_process(what: str, work: Workload, pairs: int) -> Iterator[Comparison]:
+    """What a scan sets in its process (the allocator) serves the bare loop too."""
+    here = Resources(local=True)
+    _warm(work, lambda one: scan_lap(one, here), bare_lap)
+    laps = alternate(lambda: scan_lap(work, here), lambda: bare_lap(work), pairs=pairs)
+    yield from compare_rates(what, _names(work, "scan --local"), laps)
+
+
+def _on_ray(what: str, work: Workload, pairs: int) -> Iterator[Comparison]:
     """Two workers of one thread; Ray and the workers have started when the clock does."""
     single = Workload(work.model, work.data, work.batch_size, threads=1)
     two = Resources(workers=2)
@@ -68,7 +70,7 @@ def _on_ray(what: str, work: Workload, pairs: int) -> list[Comparison]:
         )
     finally:
         ray.shutdown()
-    return compare_rates(what, _names(single, "scan on 2 Ray workers"), laps, target=_TARGET)
+    yield from compare_rates(what, _names(single, "scan on 2 Ray workers"), laps, target=_TARGET)
 
 
 def _warm(work: Workload, *sides: Callable[[Workload], Lap]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,8 +35,13 @@ def find_peaks(maps: Tensor) -> Peaks:
     Args:
         maps: feature maps [N, units, height, width], any float type and memory layout.
     """
-    # A pool, since a reduction of the last dimension alone is ten times as slow in channels_last.
-    rows = F.max_pool2d(maps, (1, maps.shape[3])).squeeze(3)
+    rows = maps.permute(0, 2, 3, 1)
+    if rows.is_contiguous():
+        # Over the second of three dimensions, whose inner one is read in one piece.
+        rows = rows.flatten(0, 1).amax(dim=1).view(rows.shape[0], rows.shape[1], rows.shape[3])
+        rows = rows.transpose(1, 2)
+    else:
+        rows = maps.amax(dim=3)
     return Peaks(rows, rows.amax(dim=2).float())
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pipeline.runtime.allocator import keep_freed_memory
 from pipeline.stages.contract import Stage
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
@@ -104,6 +105,7 @@ class ShardWorker:
         """
         if not self._started:
             with self._reporting(f"set up on {device}"):
+                keep_freed_memory()
                 limit_threads(threads)
                 self._stage.setup(device)
                 limit_threads(threads)

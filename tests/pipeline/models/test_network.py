@@ -397,7 +397,9 @@ def test_model_that_fails_on_the_frame_is_refused_with_a_way_out():
     sized = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
 
     assert open_network(sized, 8).layers[-1].units == 2
-    with pytest.raises(ModelError, match=r"fails on a frame of 16 px \(.*mat1 and mat2.*preprocess.crop_px"):
+    with pytest.raises(
+        ModelError, match=r"fails on a frame of 16 px \(.*mat1 and mat2.*preprocess.crop_px"
+    ):
         open_network(sized, 16)
 
 
