@@ -235,9 +235,9 @@ def bytes_of_a_frame(network: Network) -> int:
     for node in geometry.graph.nodes:
         alive += sizes.get(node.fx, 0)
         most = max(most, alive)
-        alive -= sum(
-            sizes.get(used, 0) for used in set(node.fx.all_input_nodes) if last[used] is node
-        )
+        done = {used for used in node.fx.all_input_nodes if last[used] is node}
+        # The frames themselves are written to again for the next batch.
+        alive -= sum(sizes.get(used, 0) for used in done if used.op != "placeholder")
     return most
 
 

@@ -218,18 +218,30 @@ def _cost_of_one(costs: NodeCosts, areas: dict[fx.Node, tuple[Ints, int, Ints, i
 
 
 def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, tuple[Ints, int, Ints, int]]) -> int:
-    """fp32 maps of one window: all that may be kept for later readers, and the largest step."""
-    kept, largest = 0, 0
-    for node in costs.nodes:
-        if node.fx not in areas:
-            continue
+    """fp32 maps of one window: those that wait for later readers, their pools, the largest step."""
+    own = {
+        node: 4 * height * width * costs.channels[node]
+        for node, (_, height, _, width) in areas.items()
+        if node in costs.channels
+    }
+    nodes = [node for node in costs.nodes if node.fx in own]
+    inputs = {
+        node.fx: [s for s in costs.geometry.data_inputs(node.fx) if s in own] for node in nodes
+    }
+    last = {source: node.fx for node in nodes for source in inputs[node.fx]}
+    pooled: set[fx.Node] = set()
+    alive = peak = 0
+    for node in nodes:
         _, height, _, width = areas[node.fx]
-        own = height * width * costs.channels[node.fx]
-        read = read_size(costs.geometry, node, (height, width))
-        sources = costs.geometry.data_inputs(node.fx)
-        kept += own
-        largest = max(largest, own + read * sum(costs.channels.get(s, 0) for s in sources))
-    return 4 * (kept + largest)
+        read = 4 * read_size(costs.geometry, node, (height, width))
+        gathers = {s: read * costs.channels[s] for s in inputs[node.fx]}
+        # What is read as it is, is neither pooled nor copied.
+        gathers = {source: size for source, size in gathers.items() if size != own[source]}
+        pooled |= gathers.keys()
+        alive += own[node.fx]
+        peak = max(peak, alive + sum(gathers.values()))
+        alive -= sum(own[source] for source in inputs[node.fx] if last[source] is node.fx)
+    return peak + sum(own[source] for source in pooled)
 
 
 def _cut_evenly(count: int, most: int) -> Iterator[slice]:

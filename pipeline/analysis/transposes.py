@@ -29,16 +29,19 @@ def call_with(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any]) -> Any
         inputs: the inputs that depend on the image; sizes are read off these, and parameters off
             the model.
     """
+    values = {used: _value_of(geometry, used, inputs) for used in node.fx.all_input_nodes}
+    return geometry.graph.call(node, values)
 
-    def static(used: fx.Node) -> Any:
-        if used in inputs:
-            return inputs[used]
-        if used in geometry.fields:  # only its shape can matter
-            return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
-        values = {source: static(source) for source in used.all_input_nodes}
-        return geometry.graph.call(geometry.nodes[used], values)
 
-    return geometry.graph.call(node, {used: static(used) for used in node.fx.all_input_nodes})
+# Not inside `call_with`: a function that knows itself is a cycle, and would keep the inputs' memory
+# until the collector comes by.
+def _value_of(geometry: Geometry, used: fx.Node, inputs: dict[fx.Node, Any]) -> Any:
+    if used in inputs:
+        return inputs[used]
+    if used in geometry.fields:  # only its shape can matter
+        return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
+    values = {source: _value_of(geometry, source, inputs) for source in used.all_input_nodes}
+    return geometry.graph.call(geometry.nodes[used], values)
 
 
 def _shape_beside(geometry: Geometry, node: fx.Node, inputs: dict[fx.Node, Any]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torchvision import models
 
 from pipeline.analysis.incremental import Incremental
 from pipeline.analysis.occlusion import (
@@ -129,7 +132,35 @@ def test_bytes_of_a_frame_count_what_lives_at_once():
     """conv1 and relu1 in place of each other's: two maps of 6 x 24 x 24, and the frame."""
     network = open_network(small().eval(), SIDE)
 
-    assert bytes_of_a_frame(network) == 4 * (2 * 6 * 24 * 24)
+    assert bytes_of_a_frame(network) == 4 * (2 * 6 * 24 * 24 + 3 * 24 * 24)
+
+
+@pytest.mark.parametrize("engine", ["dense", "incremental"])
+def test_occlude_keeps_what_a_batch_adds_within_its_bytes(engine: str):
+    network = open_network(models.resnet18(weights=None).eval(), 96)
+    layer = next(layer for layer in network.layers if layer.name == "layer4.1.relu_1")
+    frame, fill = frames(96)
+    peaks = []
+    for batch_bytes in (2**21, 2**25):
+        own = Occluder(
+            network,
+            layer,
+            window(12, 12, 6),
+            frame_px=96,
+            engine=engine,
+            batch_bytes=batch_bytes,
+        )
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            own.occlude(frame, fill)
+        peaks.append(_peak_bytes(seen))
+
+    assert 2**22 < peaks[1] - peaks[0] <= 2**25
+
+
+def _peak_bytes(seen: profile) -> int:
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in events))
 
 
 def test_strongest_map_of_a_layer_with_nan_is_another():

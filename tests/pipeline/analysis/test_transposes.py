@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +264,22 @@ def test_average_counts_of_seeds_are_those_of_their_places():
     assert found.shape == (3, 1, 2, 1)
     assert found[:, 0, 1, 0].tolist() == every[0, 0, y, x].tolist()
     assert found[0, 0, 0, 0] >= 1, "a place outside the map must not divide by nothing"
+
+
+def test_call_with_keeps_no_input_alive():
+    """A cycle would, until the collector comes by: a batch's maps are hundreds of megabytes."""
+    graph = Graph(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).eval())
+    geometry = Geometry(graph, trace_fields(graph, 8))
+    flatten = graph.nodes[-2]
+    value = torch.zeros(1, 4, 6, 6)
+    alive = weakref.ref(value)
+    gc.disable()
+    try:
+        call_with(geometry, flatten, {flatten.fx.all_input_nodes[0]: value})
+        del value
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_call_with_reads_sizes_off_the_crop():
