@@ -13,6 +13,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from pipeline.store import conflicts, objects
+from pipeline.store.crash_points import reach
 from pipeline.store.image_list import ImageList
 from pipeline.store.layout import JobFolder, shard_of_marker
 from pipeline.store.records import put_record, put_same, read_manifest, read_record, sha256
@@ -83,6 +84,7 @@ class JobStore:
         if standing is None and not self.published():
             self._probe_once()
             standing = put_record(self.folder.plan, plan)
+            reach("plan-put")
         # Another run may have published since, and taken its own plan away before ours was put.
         self.require_same_plan(plan)
         return standing or plan
@@ -138,17 +140,17 @@ class JobStore:
             SchemaMismatchError: a table is not what its contract promises.
         """
         attempt = uuid4().hex
-        content = {
-            name: self._put_rows(
-                self.folder.part(shard.index, attempt, name), contracts[name], tables[name]
-            )
-            for name in sorted(tables)
-        }
+        content = {}
+        for name in sorted(tables):
+            url = self.folder.part(shard.index, attempt, name)
+            content[name] = self._put_rows(url, contracts[name], tables[name])
+            reach("part-put")
         marker = Marker(
             shard=shard.index, content=content, counts=dict(sorted(counts.items())), seconds=seconds
         )
-        url = self.folder.done(shard.index)
-        standing = put_record(url, marker)
+        reach("marker-next")
+        standing = put_record(self.folder.done(shard.index), marker)
+        reach("marker-put")
         if standing == marker:
             return marker
         if not standing.same_content(marker):
@@ -217,7 +219,9 @@ class JobStore:
             SchemaMismatchError: the rows are not what the contract promises.
         """
         url = self.folder.table_file(contract.name, filename)
-        return self._put_rows(url, contract, rows, row_group_rows=row_group_rows)
+        record = self._put_rows(url, contract, rows, row_group_rows=row_group_rows)
+        reach("table-put")
+        return record
 
     def publish(self, manifest: Manifest) -> Manifest:
         """Put the manifest, then clean up.
@@ -233,7 +237,9 @@ class JobStore:
             StoreError: a table has no file.
         """
         self._require_no_strangers(manifest)
+        reach("manifest-next")
         standing = put_record(self.folder.manifest, manifest)
+        reach("manifest-put")
         if (standing.fingerprint, standing.tables) != (manifest.fingerprint, manifest.tables):
             raise conflicts.other_manifest(self.folder, standing, manifest)
         self.finish()
@@ -251,6 +257,7 @@ class JobStore:
                 f"{self.folder.url}: not published, so its work is kept; run the job to its end"
             )
         objects.delete_tree(self.folder.work)
+        reach("clean-up")
         for folder in (self.folder.url, *map(self.folder.table, manifest.tables)):
             objects.sweep_temporary(folder)
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+from pipeline.store.crash_points import reach
 from schemas.errors import UnsafeStoreError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -100,8 +101,12 @@ def sweep_temporary(folder: Path) -> None:
 
 
 def _write_synced(path: Path, data: bytes) -> None:
+    half = len(data) // 2
     with path.open("xb") as file:
-        file.write(data)
+        file.write(data[:half])
+        file.flush()
+        reach("file-half-written")
+        file.write(data[half:])
         file.flush()
         os.fsync(file.fileno())
 
