@@ -33,6 +33,11 @@ from schemas.errors import InputError, JobError, SpecError, UnitscopeError, near
 from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
 from schemas.specs import ModelSpec, PreprocessSpec, Spec
 
+_MACHINE = (
+    "; the disk, the network or a right on this machine is at fault; mend it, then run the same "
+    "command again: it resumes"
+)
+
 
 class _Group(TyperGroup):
     """Turns what a command raises into a message and an exit status."""
@@ -40,13 +45,6 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> object:
         try:
             return super().invoke(ctx)
-        except UnitscopeError as error:
-            from pipeline.store.masking import mask
-
-            if ctx.params["debug"]:
-                traceback.print_exc()
-            _say(f"unitscope: {mask(str(error))}")
-            raise typer.Exit(error.exit_status) from error
         except (KeyboardInterrupt, typer.Abort) as stop:
             _say("unitscope: interrupted; run again to resume")
             raise typer.Exit(130) from stop
@@ -54,6 +52,15 @@ class _Group(TyperGroup):
             # The reader has what it wanted; Python would still complain when it closes stdout.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from gone
+        except (UnitscopeError, OSError) as error:
+            from pipeline.store.masking import mask
+
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            ours = isinstance(error, UnitscopeError)
+            _say(f"unitscope: {mask(str(error))}{'' if ours else _MACHINE}")
+            status = getattr(error, "exit_status", JobError.exit_status)
+            raise typer.Exit(status) from error
 
 
 app = typer.Typer(

@@ -216,6 +216,10 @@ def read_weights(location: str) -> dict[str, Tensor]:
         data = read(location)
     except FileNotFoundError as error:
         raise ModelError(f"weights: {location} does not exist; give a file, or 'random'") from error
+    except OSError as error:
+        raise ModelError(
+            f"weights: {location} cannot be read ({error}); give access, or another file"
+        ) from error
     try:
         if location.endswith(".safetensors"):
             state: Any = safetensors.torch.load(data)

@@ -8,7 +8,9 @@ process's objects must be seen.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,9 @@ def local_path(url: str) -> Path | None:
     """The path of a local URL or plain path; None for any other store."""
     if _LOCAL_SCHEME.match(url):
         return Path(_LOCAL_SCHEME.sub("", url))
-    return None if "://" in url or "::" in url else Path(url)
+    # No scheme begins with a slash, but a file's name may hold what looks like one.
+    remote = not url.startswith("/") and ("://" in url or "::" in url)
+    return None if remote else Path(url)
 
 
 def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
@@ -77,19 +81,28 @@ def size(url: str) -> int:
 
 
 def exists(url: str) -> bool:
-    """Whether there is an object (not a folder) at ``url``."""
+    """Whether there is an object (not a folder) at ``url``.
+
+    Raises:
+        StoreError: nobody can tell (no permission, no answer ...).
+    """
     path = local_path(url)
-    if path is not None:
-        return path.is_file()
-    # fsspec's own exists() answers False to any error, a broken connection included.
-    try:
-        return bool(_remote_info(url)["type"] == "file")
-    except FileNotFoundError:
-        return False
+    with _explained(url, "looked at"):
+        if path is not None:
+            return path.is_file()
+        # fsspec's own exists() answers False to any error, a broken connection included.
+        try:
+            return bool(_remote_info(url)["type"] == "file")
+        except FileNotFoundError:
+            return False
 
 
 def list_names(folder: str) -> list[str]:
-    """Sorted names of the objects directly in ``folder``, by one listing; [] if it is absent."""
+    """Sorted names of the objects directly in ``folder``, by one listing; [] if it is absent.
+
+    Raises:
+        StoreError: it cannot be listed.
+    """
     return _list(folder, folders=False)
 
 
@@ -111,31 +124,36 @@ def put_once(url: str, data: bytes) -> bytes:
         UnsafeStoreError: a local file system without hard links.
     """
     path = local_path(url)
-    try:
+    with _explained(url, "written"):
         return _put_remote(url, data) if path is None else local.put_once(path, data)
-    except OSError as error:
-        raise StoreError(
-            f"{mask(url)}: cannot be written: {type(error).__name__}: {mask(str(error))}; "
-            "make room or give access, then run the same command again: it resumes"
-        ) from error
 
 
 def delete(url: str) -> None:
-    """Remove one object; absent is fine."""
+    """Remove one object; absent is fine, and what cannot be deleted a `StoreError`."""
     path = local_path(url)
-    if path is not None:
-        path.unlink(missing_ok=True)
-        return
-    system, name = _remote(url)
-    with_patience(lambda: _remove(system, name), f"deleting {url}")
+    with _explained(url, "deleted"):
+        if path is not None:
+            path.unlink(missing_ok=True)
+            return
+        system, name = _remote(url)
+        with_patience(lambda: _remove(system, name), f"deleting {url}")
 
 
 def delete_tree(folder: str) -> None:
-    """Remove every object below ``folder``; absent is fine, and so is another who deletes too."""
+    """Remove every object below ``folder``; absent is fine, and so is another who deletes too.
+
+    Raises:
+        StoreError: one cannot be deleted.
+    """
     path = local_path(folder)
-    if path is not None:
-        local.delete_tree(path)
-        return
+    with _explained(folder, "deleted"):
+        if path is None:
+            _delete_remote_tree(folder)
+        else:
+            local.delete_tree(path)
+
+
+def _delete_remote_tree(folder: str) -> None:
     system, root = _remote(folder)
     try:
         names = with_patience(lambda: system.find(root), f"listing {folder}")
@@ -181,12 +199,28 @@ def probe(folder: str) -> None:
         raise UnsafeStoreError(
             f"{mask(folder)}: its fsspec driver has no put-if-absent ({error}); {way_out}"
         ) from error
-    finally:
-        delete(url)
+    except StoreError:
+        # Where nothing can be written the delete fails too, and says less.
+        with contextlib.suppress(StoreError):
+            delete(url)
+        raise
+    delete(url)
     if standing != b"first":
         raise UnsafeStoreError(
             f"{mask(folder)}: the store ignored the condition of a put-if-absent; {way_out}"
         )
+
+
+@contextlib.contextmanager
+def _explained(url: str, done: str) -> Iterator[None]:
+    """Turns what the system or the store answers into a `StoreError` with the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{mask(url)}: cannot be {done}: {type(error).__name__}: {mask(str(error))}; "
+            "make room or give access, then run the same command again: it resumes"
+        ) from error
 
 
 def _remote(url: str) -> tuple[AbstractFileSystem, str]:
@@ -208,8 +242,13 @@ def _remote_info(url: str) -> dict[str, Any]:
 
 def _list(folder: str, *, folders: bool) -> list[str]:
     path = local_path(folder)
-    if path is not None:
-        return local.list_entries(path, folders=folders)
+    with _explained(folder, "listed"):
+        if path is not None:
+            return local.list_entries(path, folders=folders)
+        return _list_remote(folder, folders=folders)
+
+
+def _list_remote(folder: str, *, folders: bool) -> list[str]:
     system, root = _remote(folder)
     try:
         entries = with_patience(lambda: system.ls(root, detail=True), f"listing {folder}")

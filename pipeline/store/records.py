@@ -85,10 +85,14 @@ def _read(url: str) -> bytes | None:
         return objects.read(url)
     except FileNotFoundError:
         return None
-    except PermissionError as error:
+    except NotADirectoryError as error:
         raise StoreError(
-            f"{url}: the store refuses to read it ({error}); give access, then run the same "
-            "command again"
+            f"{url}: a file stands where a folder should be ({error}); take another run folder"
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{url}: cannot be read ({error}); give access or bring the disk back, then run the "
+            "same command again"
         ) from error
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -159,6 +160,17 @@ def test_scan_expected_error_is_one_message_and_its_status(
     assert shown.exit_code == status
     assert "Traceback" in shown.stderr
     assert shown.stderr.endswith(f"unitscope: {error}\n")
+
+
+def test_scan_fault_of_the_machine_is_one_message_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fault = OSError(errno.EIO, "Input/output error", "s3://me:hunter2@bucket/a")
+    _replace(monkeypatch, jobs, "scan", run=_raising(fault))
+    result = _invoke("scan", *REQUIRED, str(tmp_path))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("unitscope: [Errno 5] Input/output error: 's3://***@bucket/a'")
+    assert result.stderr.endswith("run the same command again: it resumes\n")
 
 
 def test_scan_interrupted_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

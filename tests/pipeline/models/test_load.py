@@ -466,6 +466,11 @@ def test_squeezenet_with_shared_weights_knows_a_flamingo_and_a_retriever(shared_
     assert "retriever" in classes[found[1]]
 
 
+def test_read_weights_that_the_disk_refuses_names_them(tmp_path: Path):
+    with pytest.raises(ModelError, match=f"weights: {tmp_path} cannot be read .*give access"):
+        read_weights(str(tmp_path))
+
+
 def test_read_weights_gives_tensors_that_stand_on_their_own(saved: Callable[..., str]):
     path = Path(saved({"a": torch.ones(3)}))
 

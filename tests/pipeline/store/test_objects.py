@@ -182,6 +182,30 @@ def test_put_once_without_permission_names_the_place(tmp_path: Path):
         objects.put_once(str(tmp_path / "file" / "a"), b"1")
 
 
+@pytest.mark.parametrize("action", [objects.delete, objects.exists, objects.list_names])
+def test_refusal_of_the_file_system_names_the_place_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[str], object]
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setattr(objects.local, "list_entries", refuse)
+
+    with pytest.raises(StoreError, match=r"/a: cannot be \w+.*Read-only.*give access"):
+        action(str(tmp_path / "a"))
+
+
+def test_probe_where_nothing_can_be_written_says_so_and_not_that_nothing_can_be_deleted(
+    tmp_path: Path,
+):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        objects.probe(str(tmp_path / "file"))
+
+
 def test_put_once_of_a_name_deleted_meanwhile_puts_it(monkeypatch: pytest.MonkeyPatch):
     url = f"memory://{uuid.uuid4().hex}/a"
     objects.put_once(url, b"old")

@@ -67,5 +67,5 @@ def test_read_record_without_permission_is_a_store_error(
 
     monkeypatch.setattr(Path, "open", refuse)
 
-    with pytest.raises(StoreError, match="plan: the store refuses to read it"):
+    with pytest.raises(StoreError, match="plan: cannot be read"):
         read_record(str(tmp_path / "plan"), Plan)
