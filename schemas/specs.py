@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from schemas.secrets import WAY_OUT, holds_credentials
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
 def _no_credentials(url: str) -> str:
     """A URL ends up in tables and pages, so a secret in it would be published."""
-    # "::" chains file systems: simplecache::s3://...
-    if re.search(r"(?:^|::)[a-z0-9+.-]+://[^/@]*@", url, flags=re.IGNORECASE):
-        raise ValueError(
-            "holds credentials before the '@'; take them out of the URL and give them to fsspec "
-            "by its environment variables or configuration"
-        )
+    if where := holds_credentials(url):
+        raise ValueError(f"{where}; {WAY_OUT}")
     return url
 
 

@@ -7,7 +7,6 @@ is dropped, reordered or mended.
 from __future__ import annotations
 
 import difflib
-import re
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,12 +17,12 @@ from pipeline.data.rows import label_by_class, list_rows
 from pipeline.store import objects
 from pipeline.store.masking import mask
 from schemas.errors import DatasetError
+from schemas.secrets import WAY_OUT, holds_credentials
 
 COLUMNS = ("path", "label", "class_name")
 
 _LARGEST_LABEL = 2**31 - 1
 _NO_PATH = frozenset({"", "na", "n/a", "nan", "null", "none"})
-_CREDENTIALS = re.compile(r"[a-z0-9+]+://[^/@]*@", re.IGNORECASE)
 
 
 def csv_rows(url: str) -> pa.Table:
@@ -91,11 +90,8 @@ def manifest_rows(table: pa.Table, url: str) -> pa.Table:
     for row, path in enumerate(paths, start=1):
         if path is None or path.strip().lower() in _NO_PATH:
             raise _wrong(url, row, "path", path, "is empty; give a path, or drop the row")
-        if _CREDENTIALS.match(path):
-            raise _wrong(
-                url, row, "path", mask(path), "holds credentials; give them to fsspec by its "
-                "environment variables or configuration",
-            )  # fmt: skip
+        if where := holds_credentials(path):
+            raise _wrong(url, row, "path", mask(path), f"{where}; {WAY_OUT}")
         uris.append(join_relative(folder, path))
     return list_rows(uris, label=read_labels(table, url), class_name=read_class_names(table, url))
 

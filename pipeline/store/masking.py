@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from schemas.secrets import SENSITIVE_NAME, USER_INFO
+
 MASK = "***"
 
-_SENSITIVE = (
-    r"[\w.\-]*(?:secret|token|passw|credential|signature|webhook|bearer"
-    r"|api[_\-]?key|access[_\-]?key|private[_\-]?key|auth(?!or))[\w.\-]*|\bsig"
-)
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
-_ASSIGNED = re.compile(rf"(?i)((?:{_SENSITIVE})[\"']?\s*[=:]\s*)[^&\s]+")
-_SENSITIVE_FLAG = re.compile(rf"(?i)--?(?:{_SENSITIVE})")
+_USER_INFO = re.compile(USER_INFO)
+_ASSIGNED = re.compile(rf"(?i)((?:{SENSITIVE_NAME})[\"']?\s*[=:]\s*)[^&\s]+")
+_SENSITIVE_FLAG = re.compile(rf"(?i)--?(?:{SENSITIVE_NAME})")
 _ACCESS_KEY = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bhf_\w{20,}")
 
 

@@ -64,6 +64,7 @@ def test_csv_rows_ignore_columns_whose_type_changes_midway(tmp_path: Path):
         ("path,label\na,3000000000\n", r"column label: '3000000000'"),
         ("path,label\na,99999999999999999999\n", r"column label: '9+'"),
         ("path\nhttps://me:secret@host/a\n", r"row 1 .*holds credentials"),
+        ("path\nhttps://host/a?x=1&sig=secret\n", r"row 1 .*holds credentials in its query"),
         ("Path,label\na,1\n", r"one column 'path'.*the columns there are: Path, label"),
         ("filename;label\na;1\n", r"the columns there are: filename;label"),
         ("path,path\na,b\n", r"one column 'path'"),

@@ -9,6 +9,8 @@ from pipeline.store.masking import mask, mask_arguments
     ("text", "secret"),
     [
         ("s3://me:hunter2@bucket/a", "hunter2"),
+        ("s3://KEY:wJal/K7MD+hunter2@bucket/a", "wJal"),
+        ("reading s3://KEY:wJal/K7MD+hunter2@bucket/a: no answer", "hunter2"),
         ("https://host/a?X-Amz-Signature=abc123&x=1", "abc123"),
         ("https://host/a?sv=1&sig=abc123", "abc123"),
         ("--token=abc123", "abc123"),
@@ -25,7 +27,16 @@ def test_mask_of_a_secret_leaves_nothing_of_it(text: str, secret: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["s3://bucket/runs/a", "--layers=features.*", "runs/a b", "--author=Zeiler", "top=9", "a@b.c"],
+    [
+        "s3://bucket/runs/a",
+        "--layers=features.*",
+        "runs/a b",
+        "--author=Zeiler",
+        "top=9",
+        "a@b.c",
+        "http://head:8265/a@b",
+        "s3://bucket/a@b",
+    ],
 )
 def test_mask_of_plain_words_changes_nothing(text: str):
     assert mask(text) == text
