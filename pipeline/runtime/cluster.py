@@ -10,10 +10,11 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import ray
+from ray._private import ray_constants
 
 from pipeline.runtime.cores import usable_cores
 from schemas.errors import WorkerError
@@ -30,8 +31,9 @@ def connected(resources: Resources, threads: int) -> Iterator[None]:
     """A connection to Ray for the time of the ``with``.
 
     A connection that this process has already is used and kept. Else the address of the spec or of
-    RAY_ADDRESS is joined, else a cluster is started on this machine, with the token authentication
-    that Ray 2.59 and later turn on by themselves and without a dashboard.
+    RAY_ADDRESS is joined, else a cluster is started on this machine: reached from this machine
+    alone, with the token authentication that Ray 2.59 and later turn on by themselves, and without
+    a dashboard.
 
     Raises:
         WorkerError: no cluster answers at the address, or none can be started.
@@ -42,7 +44,9 @@ def connected(resources: Resources, threads: int) -> Iterator[None]:
     address = resources.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     try:
         _require_listener(address)
-        ray.init(address=address, log_to_driver=False, **_init_options(address, resources, threads))
+        options = _init_options(address, resources, threads)
+        with _loopback_only() if address == "local" else nullcontext():
+            ray.init(address=address, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
         raise WorkerError(
@@ -60,6 +64,26 @@ def _require_listener(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """A cluster that is started meanwhile listens on 127.0.0.1; Ray's default is every address.
+
+    Ray knows this from the platforms where it forms no clusters, by one variable. Its processes
+    inherit it, and this one has read it already.
+    """
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before[0]
 
 
 def _init_options(address: str, resources: Resources, threads: int) -> dict[str, Any]:

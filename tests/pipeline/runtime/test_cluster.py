@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import ray
+from ray._private import ray_constants
 
 from pipeline.runtime import cluster
 from pipeline.runtime.ray_pool import run_on_ray
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from conftest import Bench, Cut, Processes
 
 GPU = Resources(device="cuda")
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", f"{'0' * 24}01000000"}
+"""127.0.0.1, the same as IPv6, and ::1."""
 TWO_NODES = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 3.0}]
 
 
@@ -23,18 +28,40 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "node_resources", lambda: TWO_NODES)
 
 
+def listening(pid: int) -> set[str]:
+    """The ``address:port`` that a process listens on, in the hexadecimal of /proc/net."""
+    try:
+        links = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+        rows = [
+            line.split()
+            for table in ("tcp", "tcp6")
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        ]
+    except OSError:
+        # It ended meanwhile, or this machine has no /proc.
+        return set()
+    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links}
+
+
 @pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks at sockets in /proc")
 @pytest.mark.usefixtures("by_value")
-def test_embedded_cluster_is_gone_after_a_run_that_failed(
+def test_embedded_cluster_listens_on_the_loopback_and_is_gone_after_a_run_that_failed(
     bench: Bench, cut: Cut, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    before = processes.descendants()
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR):
+        monkeypatch.delenv(name, raising=False)
+    before, before_ports = processes.descendants(), listening(os.getpid())
     seen: set[int] = set()
+    ports: set[str] = set()
+    modes: set[str | None] = set()
     advance = bench.told.advance
 
     def watch(**told: int) -> None:
-        seen.update(processes.descendants() - before)
+        new = processes.descendants() - before
+        seen.update(new)
+        ports.update(*map(listening, new), listening(os.getpid()) - before_ports)
+        modes.add(os.environ.get("RAY_AUTH_MODE"))
         advance(**told)
 
     bench.told.advance = watch
@@ -45,6 +72,10 @@ def test_embedded_cluster_is_gone_after_a_run_that_failed(
     assert bench.content().keys() == {0}
     assert not ray.is_initialized()
     assert seen
+    assert ports
+    assert {port.rpartition(":")[0] for port in ports} <= LOOPBACK
+    assert modes == {"token"}
+    assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR not in os.environ
     processes.wait_until(lambda: not any(map(processes.alive, seen | bench.pids())), seconds=20)
 
 
