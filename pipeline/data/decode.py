@@ -128,12 +128,11 @@ def _sniff(data: bytes) -> str:
 
 
 def _decode(data: bytes, kind: str, max_pixels: int) -> torch.Tensor:
+    if kind == "WEBP":
+        # Pillow's reader takes memory for two canvases as soon as it opens one: 2 GB at most.
+        _require_few(_webp_size(data), max_pixels)
     with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageRejectedError(
-                "too_large", f"{width} x {height} pixels, more than max_pixels {max_pixels}"
-            )
+        _require_few(image.size, max_pixels)
         image.load()
         pixels = _to_rgb(image, kind)
         turn = _TURNS.get(_orientation(image))
@@ -141,6 +140,28 @@ def _decode(data: bytes, kind: str, max_pixels: int) -> torch.Tensor:
             pixels = pixels.transpose(turn)
         # A copy, because torch warns of memory that it may not write to.
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+
+
+def _require_few(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageRejectedError(
+            "too_large", f"{width} x {height} pixels, more than max_pixels {max_pixels}"
+        )
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the first chunk's header; 0 where there is none that libwebp reads."""
+    chunk, body = data[12:16], data[20:30]
+    if chunk == b"VP8X" and len(body) == 10:
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:], "little")
+    if chunk == b"VP8L" and len(body) >= 5:
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if chunk == b"VP8 " and len(body) == 10:
+        width, height = struct.unpack("<HH", body[6:])
+        return width & 0x3FFF, height & 0x3FFF
+    return 0, 0
 
 
 def _orientation(image: Image.Image) -> object:

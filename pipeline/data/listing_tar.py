@@ -18,7 +18,7 @@ from typing import IO
 import pyarrow as pa
 
 from pipeline.data.places import open_stream
-from pipeline.data.rows import PICTURE_EXTENSIONS, list_rows
+from pipeline.data.rows import PICTURE_EXTENSIONS, as_text, list_rows
 from pipeline.store.masking import mask
 from pipeline.store.patience import with_patience
 from schemas.errors import DatasetError
@@ -77,7 +77,7 @@ def _one(url: str) -> pa.Table:
             f"{mask(url)}: no readable tar: {error}; copy or write the shard again"
         ) from error
     return list_rows(
-        [f"{url}#{name}" for name in members.names],
+        [f"{url}#{as_text(name)}" for name in members.names],
         label=[members.labels.get(key) for key in members.keys],
         class_name=[members.class_names.get(key) for key in members.keys],
         container=pa.repeat(url, len(members.names)),

@@ -185,10 +185,19 @@ def _walk(root: str) -> Folder:
                     if os.path.commonpath([inside, real]) != inside:
                         links_outside += 1
                         continue
-                if entry.is_dir():
+                # An entry that is a link to itself raises where a path says no.
+                place = Path(entry.path) if entry.is_symlink() else entry
+                if place.is_dir():
                     if real not in parents:
                         waiting.append((f"{prefix}{entry.name}/", (*parents, real)))
-                elif entry.is_file() or entry.is_symlink():
-                    # A dangling link is listed, so that reading it says "missing".
+                elif place.is_file() or _dangles(entry):
                     names.append(prefix + entry.name)
     return Folder(root, tuple(sorted(names)), links_outside)
+
+
+def _dangles(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to nothing, which is listed so that reading it says "missing".
+
+    A link to a pipe or a device is not: reading it could wait for ever.
+    """
+    return entry.is_symlink() and not Path(entry.path).exists()

@@ -79,10 +79,23 @@ def label_by_class(rows: pa.Table) -> pa.Table:
 def folder_rows(root: str, names: Sequence[str]) -> pa.Table:
     """A folder of pictures: the first part of a name with a slash is its class.
 
+    A file whose name is not UTF-8 cannot be named by a row. Its row has the folder for container
+    and no place in it, which is a reject when it is read; another file is never read instead.
+
     Args:
         root: the folder, absolute.
         names: relative paths, sorted.
     """
-    heads = (name.partition("/") for name in names)
+    shown = [as_text(name) for name in names]
+    heads = (name.partition("/") for name in shown)
     classes = [head if slash else None for head, slash, _ in heads]
-    return label_by_class(list_rows([f"{root}/{name}" for name in names], class_name=classes))
+    containers = [None if each == name else root for each, name in zip(shown, names, strict=True)]
+    uris = [f"{root}/{name}" for name in shown]
+    return label_by_class(list_rows(uris, class_name=classes, container=containers))
+
+
+def as_text(name: str) -> str:
+    r"""A file's name as a table can hold it: a byte that is not UTF-8 becomes ``\xff``."""
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -82,7 +82,10 @@ def _fetch(row: ImageRow, cells: CellReader, max_bytes: int) -> bytes:
     if row.container is None:
         return objects.read(row.uri, 0, max_bytes + 1)
     if row.offset is None:
-        raise ImageRejectedError("missing", f"no place in {row.container} is listed for it")
+        raise ImageRejectedError(
+            "missing",
+            f"its name in {row.container} is not UTF-8 and cannot be listed; rename the file",
+        )
     if row.length is not None:
         return objects.read(row.container, row.offset, row.offset + row.length)
     try:

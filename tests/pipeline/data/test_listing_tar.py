@@ -38,6 +38,15 @@ def test_tar_rows_point_at_the_bytes(tmp_path: Path, kind: int):
     assert rows["label"] == [None] * 3
 
 
+def test_tar_rows_of_a_name_that_is_not_utf8_can_be_read(tmp_path: Path):
+    url = shard(tmp_path / "s.tar", ("caf\udce9.jpg", b"first"), kind=tarfile.GNU_FORMAT)
+
+    rows = tar_rows([url]).to_pydict()
+
+    assert rows["uri"] == [f"{url}#caf\\xe9.jpg"]
+    assert Path(url).read_bytes()[rows["offset"][0] :][: rows["length"][0]] == b"first"
+
+
 def test_tar_rows_join_notes_by_key_wherever_they_stand(tmp_path: Path):
     url = shard(
         tmp_path / "s.tar",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -77,6 +78,15 @@ def test_find_files_follows_links_inside_and_counts_those_out(tmp_path: Path):
 
     assert found.names == ("a/1.jpg", "alias.jpg", "b/1.jpg", "gone.jpg")
     assert found.links_outside == 2
+
+
+def test_find_files_lists_a_link_to_itself_and_nothing_that_could_be_waited_on(tmp_path: Path):
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "to-pipe.jpg").symlink_to("pipe.jpg")
+
+    assert find_files(str(tmp_path)).names == ("a.jpg", "loop.jpg")
 
 
 def test_find_files_below_a_link_given_as_root_stays_inside_it(tmp_path: Path):

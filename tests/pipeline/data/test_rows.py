@@ -38,6 +38,14 @@ def test_list_rows_of_a_name_that_is_not_utf8_names_it():
         list_rows(["bad\udcff.jpg"])
 
 
+def test_folder_rows_of_a_name_that_is_not_utf8_has_no_place_to_read():
+    rows = folder_rows("/r", ["caf\udce9/a.jpg", "caf\\xe9/a.jpg", "café/a.jpg"]).to_pydict()
+
+    assert rows["uri"] == ["/r/caf\\xe9/a.jpg", "/r/caf\\xe9/a.jpg", "/r/café/a.jpg"]
+    assert rows["container"] == ["/r", None, None]
+    assert rows["offset"] == [None] * 3
+
+
 def test_folder_rows_label_by_the_first_folder_in_code_point_order():
     names = ["Zebra/a.jpg", "ape/x/b.jpg", "loose.jpg", "äpe/c.jpg"]
 

@@ -71,6 +71,8 @@ def test_read_bytes_rejects_what_is_no_file_or_too_much(tmp_path: Path):
     assert reason(ImageRow(0, "x", ten, 20, 5)) == "truncated"
     assert reason(ImageRow(0, "x", ten, 5, 0)) == "empty"
     assert reason(ImageRow(0, "x", str(tmp_path / "none.tar"), 0, 5)) == "missing"
+    # A name that is not UTF-8 stands for no file, not even for one that is called what it shows.
+    assert reason(ImageRow(0, ten, str(tmp_path))) == "missing"
 
 
 def test_read_bytes_of_bad_cells_rejects_them(tmp_path: Path):

@@ -37,6 +37,13 @@ def test_join_has_single_slashes():
     assert objects.join("/", "a") == "/a"
 
 
+@pytest.mark.parametrize("name", ["a::b.jpg", "zip::c.jpg", "file:"])
+def test_read_of_a_local_file_named_like_a_url_reads_that_file(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"own")
+
+    assert objects.read(f"{tmp_path}/{name}") == b"own"
+
+
 @everywhere
 def test_put_once_then_read_gives_the_first_content(folder: str):
     url = objects.join(folder, "x", "a.bin")
