@@ -72,7 +72,7 @@ def read_bytes(row: ImageRow, cells: CellReader, *, max_bytes: int = MAX_BYTES) 
         # A store answers 416 when an object has no byte of the range that was asked for.
         if status == 416:
             raise _ended(row, 0) from error
-        if isinstance(error, OSError) and error.errno in _ABSENT_NUMBERS:
+        if _is_no_name(row.uri, error):
             raise ImageRejectedError("missing", "no file can have such a name") from error
         raise
     return _checked(data, row, max_bytes)
@@ -98,6 +98,13 @@ def _fetch(row: ImageRow, cells: CellReader, max_bytes: int) -> bytes:
     if cell is None:
         raise ImageRejectedError("missing", "the cell is null")
     return cell
+
+
+def _is_no_name(uri: str, error: Exception) -> bool:
+    """Whether reading failed because no file can be called so; a manifest may name anything."""
+    if isinstance(error, ValueError):
+        return "\0" in uri
+    return isinstance(error, OSError) and error.errno in _ABSENT_NUMBERS
 
 
 def _checked(data: bytes, row: ImageRow, max_bytes: int) -> bytes:

@@ -64,6 +64,7 @@ def test_read_bytes_rejects_what_is_no_file_or_too_much(tmp_path: Path):
     assert reason(ImageRow(0, str(tmp_path))) == "missing"
     assert reason(ImageRow(0, f"{ten}/below.jpg")) == "missing"
     assert reason(ImageRow(0, str(tmp_path / ("x" * 400)))) == "missing"
+    assert reason(ImageRow(0, str(tmp_path / "a\0b.jpg"))) == "missing"
     assert reason(ImageRow(0, empty)) == "empty"
     assert reason(ImageRow(0, ten), max_bytes=9) == "too_large"
     assert reason(ImageRow(0, "x", ten, 0, 10), max_bytes=9) == "too_large"
