@@ -51,6 +51,15 @@ PROVENANCE = Provenance(
     device="cpu",
 )
 
+MARKUP = (
+    "<script>{}</script>", "<img src=x onerror=alert({})>", "\"'><svg onload=alert({})>",
+    "'onmouseover='alert({})", "</script><script>alert({})", "<!--{}-->", "{{{{ {} }}}}",
+    "&lt;b{}&gt;", "</dialog><iframe src=javascript:{}>", "\u202e{}\u2066", "\u2028{}\x1b[31m\x01",
+    "<style>*{{display:none;{}}}</style>", "`${{{}}}`", "%3Cscript%3E{}", "<a href=x {}>",
+    "\\u003cscript\\u003e{}", "]]>{}<![CDATA[", "<base href=//x/{}>", "\u0000{}", "<p {}",
+)  # fmt: skip
+"""What a page that escapes too little would take for its own."""
+
 Names = Callable[[int], tuple[str, str | None]]
 """From an image's id to its path and class name."""
 
@@ -58,6 +67,12 @@ Names = Callable[[int], tuple[str, str | None]]
 def plain_names(image_id: int) -> tuple[str, str | None]:
     """``photos/image7.png``, class ``class 7 of them``; every fourth has no class."""
     return f"photos/image{image_id}.png", f"thing {image_id}" if image_id % 4 else None
+
+
+def naughty_names(image_id: int) -> tuple[str, str | None]:
+    """Markup in the path and as the class name, every image another."""
+    words = MARKUP[image_id % len(MARKUP)].format(image_id)
+    return f"photos/{words.replace('/', '|')}.png", words
 
 
 def png(colour: tuple[int, int, int], side: int = FIELD_PX) -> bytes:

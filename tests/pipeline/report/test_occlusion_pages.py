@@ -13,10 +13,12 @@ from pipeline.report.occlusion_pages import IMAGES_AT_ONCE, OCCLUSIONS
 from pipeline.report.occlusion_pictures import SCALE
 from pipeline.store import open_run
 from tests import made_up_run
+from tests.headless import opened
 
 LAYERS = {"conv1": 3, "conv2": 3}
 HOSTILE = "<script>alert({})</script>\"'><img src=x onerror=alert({})>{{{{ 7 * 7 }}}}\u202e"
 COLOUR = (30, 200, 40)
+NAUGHTY = 500
 
 
 class Elements(HTMLParser):
@@ -203,3 +205,35 @@ def test_write_occlusions_hostile_names_stay_text(
             assert not any(attribute.startswith("on") for attribute in attrs)
             for link in (attrs.get("href"), attrs.get("src")):
                 assert link is None or "//" not in link
+
+
+@pytest.fixture(scope="module")
+def naughty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Pages of 500 occluded images with naughty names, and the same with harmless ones."""
+    folders = []
+    for names in (made_up_run.naughty_names, lambda each: (f"{each}.png", f"class {each}")):
+        folder = tmp_path_factory.mktemp("named")
+        url = made_up_run.scan(folder / "run", LAYERS, names=names, images=NAUGHTY)
+        made_up_run.occlude(url, range(NAUGHTY), names=names, windows=[(8, 8)])
+        _write(url, folder / "pages")
+        folders.append(folder / "pages")
+    return folders[0], folders[1]
+
+
+def test_write_occlusions_five_hundred_naughty_names_inject_nothing(naughty: tuple[Path, Path]):
+    pages = [path.relative_to(naughty[0]) for path in naughty[0].rglob("*.html")]
+    assert len(pages) == NAUGHTY + 2 + len(LAYERS)
+    for page in pages:
+        hostile, plain = (Elements((folder / page).read_text()) for folder in naughty)
+        assert hostile.shape() == plain.shape(), page
+        if page.parent.name == "occlusion":
+            assert made_up_run.naughty_names(int(page.stem))[1] in hostile.text
+
+
+@pytest.mark.parametrize("page", [OCCLUSIONS, "occlusion/000002.html", "index.html"])
+def test_write_occlusions_pages_in_a_browser_hold_no_element_of_a_name(
+    naughty: tuple[Path, Path], tmp_path: Path, page: str
+):
+    dom, console = opened((naughty[0] / page).as_uri(), tmp_path / "profile")
+    assert console == []
+    assert Elements(dom).shape() == Elements((naughty[1] / page).read_text()).shape()
