@@ -80,6 +80,10 @@ def read_bytes(row: ImageRow, cells: CellReader, *, max_bytes: int = MAX_BYTES) 
 
 def _fetch(row: ImageRow, cells: CellReader, max_bytes: int) -> bytes:
     if row.container is None:
+        path = objects.local_path(row.uri)
+        # A pipe or a device could be read for ever.
+        if path is not None and not path.is_file() and path.exists():
+            raise ImageRejectedError("missing", "what stands there is no regular file")
         return objects.read(row.uri, 0, max_bytes + 1)
     if row.offset is None:
         raise ImageRejectedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -74,6 +75,15 @@ def test_read_bytes_rejects_what_is_no_file_or_too_much(tmp_path: Path):
     assert reason(ImageRow(0, "x", str(tmp_path / "none.tar"), 0, 5)) == "missing"
     # A name that is not UTF-8 stands for no file, not even for one that is called what it shows.
     assert reason(ImageRow(0, ten, str(tmp_path))) == "missing"
+
+
+@pytest.mark.timeout(20)
+def test_read_bytes_of_what_could_be_read_for_ever_reads_nothing(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zeros.jpg").symlink_to("/dev/zero")
+
+    assert reason(ImageRow(0, str(tmp_path / "pipe.jpg"))) == "missing"
+    assert reason(ImageRow(0, str(tmp_path / "zeros.jpg"))) == "missing"
 
 
 def test_read_bytes_of_bad_cells_rejects_them(tmp_path: Path):
