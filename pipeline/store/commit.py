@@ -164,13 +164,13 @@ class JobStore:
         return read_record(self.folder.done(index), Marker)
 
     def markers(self) -> dict[int, Marker]:
-        """The markers of all shards done, by shard.
+        """The markers of all shards done, by shard; asking for one that is absent is an error.
 
         Raises:
             WorkGoneError: one was listed and is gone.
         """
         names = objects.list_names(self.folder.done_folder)
-        found = {}
+        found = conflicts.Markers(self.folder)
         for index in (index for name in names if (index := shard_of_marker(name)) is not None):
             marker = self.marker(index)
             if marker is None:

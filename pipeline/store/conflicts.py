@@ -62,6 +62,20 @@ def other_manifest(
     )
 
 
+class Markers(dict[int, Marker]):
+    """Markers by shard. One that is asked for was committed: if absent, it was taken away since.
+
+    So it is where a disk is gone and the empty folder that it was mounted on stands in its place.
+    """
+
+    def __init__(self, folder: JobFolder) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, index: int) -> Marker:
+        raise work_gone(self._folder, self._folder.done(index))
+
+
 def _content(marker: Marker) -> str:
     parts = [f"{name} {part.rows} rows {part.sha256}" for name, part in marker.content.items()]
     return ", ".join([*parts, f"counts {marker.counts}"])

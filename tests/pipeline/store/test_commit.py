@@ -238,6 +238,15 @@ def test_markers_of_one_taken_away_meanwhile_says_so(
         store.markers()
 
 
+def test_markers_asked_for_one_that_is_absent_say_that_it_is_gone(
+    store: JobStore, commit: Callable[..., Marker]
+):
+    commit(store)
+
+    with pytest.raises(WorkGoneError, match=r"done/00001\.json"):
+        store.markers()[1]
+
+
 def test_markers_ignores_foreign_files(store: JobStore, commit: Callable[..., Marker]):
     commit(store)
     objects.put_once(objects.join(store.folder.done_folder, "notes.txt"), b"x")
