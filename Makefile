@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock
+.PHONY: help setup demo test check bench chaos lock
 
 help: ## Print this list.
 	@awk -F ': .*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: setup ## Lint, format and types, without changing a file.
 
 bench: setup ## Run every benchmark.
 	$(BIN)/python -m benchmarks
+
+chaos: setup ## Kill drivers, workers, raylets, nodes at random, compare the tables (N=100 SEED=0).
+	$(BIN)/python -m tests.chaos --n $(or $(N),100) --seed $(or $(SEED),0) $(FLAGS)
 
 lock: setup ## Pin the dependencies of pyproject.toml anew (FLAGS=--upgrade for newer versions).
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 $(FLAGS) --no-emit-index-url \

@@ -22,7 +22,7 @@ from schemas.jobs import ScanSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TARGETS = {"help", "setup", "demo", "test", "check", "bench", "lock"}
+TARGETS = {"help", "setup", "demo", "test", "chaos", "check", "bench", "lock"}
 BASE_PROGRAMS = {"[", "apt-get", "command", "echo", "install", "python3", "rm", "useradd"}
 """What a RUN may call before the project's own packages are there: Debian's, and the shell's."""
 
