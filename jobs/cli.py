@@ -31,6 +31,7 @@ from jobs.job_flags import (
 from jobs.spec_io import dump_spec
 from schemas.errors import InputError, JobError, SpecError, UnitscopeError, nearest
 from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
+from schemas.secrets import WAY_OUT, holds_credentials
 from schemas.specs import ModelSpec, PreprocessSpec, Spec
 
 _MACHINE = (
@@ -74,7 +75,19 @@ app = typer.Typer(
 _submit_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(_submit_app, name="submit")
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, a path or URL.")]
+
+def _without_credentials(url: str) -> str:
+    if where := holds_credentials(url):
+        raise SpecError(f"RUN: {where}; {WAY_OUT}")
+    return url
+
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, a path or URL.", callback=_without_credentials
+    ),
+]
 _JSON = typer.Option("--json", help="JSON on stdout, for programs.")
 AsJson = Annotated[bool, _JSON]
 

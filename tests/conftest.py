@@ -5,8 +5,11 @@ Invariant: nothing here runs unless a test asks for it, and what it starts it st
 
 from __future__ import annotations
 
+import itertools
 import os
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SLOW_S = 0.3
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +38,11 @@ class S3Server:
         lose_answers: so many next writes are done, but answered with status 500.
         refuse: so many next requests get status 503 and are not done.
         ignore_condition: If-None-Match is not looked at, as some servers do.
+        trouble_every: after so many requests one meets the next of `TROUBLES`; 0: none does.
+        troubled: how many requests did.
     """
+
+    TROUBLES = ("refused", "answered with 503 when done", "dropped when done", "slow")
 
     def __init__(self) -> None:
         moto = pytest.importorskip("moto.moto_server.werkzeug_app", reason="needs moto[server]")
@@ -60,6 +68,9 @@ class S3Server:
         self.lose_answers = 0
         self.refuse = 0
         self.ignore_condition = False
+        self.trouble_every = 0
+        self.troubled = 0
+        self._requests = itertools.count(1)
 
     def start(self) -> None:
         self._thread.start()
@@ -76,6 +87,27 @@ class S3Server:
             self.refuse -= 1
             start_response("503 Service Unavailable", [("Content-Length", "0")])
             return [b""]
+        if self.trouble_every and next(self._requests) % self.trouble_every == 0:
+            return self._in_trouble(environ, start_response)
+        return self._do(environ, start_response)
+
+    def _in_trouble(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        trouble = self.TROUBLES[self.troubled % len(self.TROUBLES)]
+        self.troubled += 1
+        if trouble == "slow":
+            time.sleep(SLOW_S)
+            return self._do(environ, start_response)
+        if trouble != "refused":
+            list(self._do(environ, lambda *_: None))
+        if trouble == "dropped when done":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError("as asked for")
+        start_response("503 Service Unavailable", [("Content-Length", "0")])
+        return [b""]
+
+    def _do(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("PUT", "POST"):
             return self._moto(environ, start_response)
         with self._writing:

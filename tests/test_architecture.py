@@ -40,7 +40,10 @@ UNTESTED = {
 }
 TOP_LEVEL_TESTS = {"test_architecture.py", "test_chaos.py", "test_project.py"}
 TESTS_ACROSS = {
+    "jobs/test_disk_faults.py": "a fault of the disk meets the store, the scan and the command",
+    "jobs/test_object_store.py": "every command in a row, on a store that answers badly",
     "jobs/test_hostile_pictures.py": "bad files meet the listing, the decoder and the scan at once",
+    "jobs/test_hostile_specs.py": "wrong specs meet the flags, the specs and every job's checks",
 }
 
 ANYWHERE = {"/", "/app", "/data", "/home", "/opt", "/runs", "/srv", "/tmp", "/usr", "/usr/local"}
