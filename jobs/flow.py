@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
 import pyarrow as pa
+import torch
 
 from pipeline.runtime.progress import make_progress
 from pipeline.runtime.run import default_threads, run_shards
 from pipeline.runtime.worker import RunSummary
 from pipeline.stages.contract import Stage
 from pipeline.store.commit import JobStore
-from schemas.errors import StoreError
+from schemas.errors import SpecError, StoreError
 from schemas.manifest import FileRecord, Manifest, Plan, Shard
 from schemas.specs import Resources
 from schemas.tables import Table
@@ -100,6 +101,19 @@ def put_by_rows(
     if waiting:
         put()
     return tuple(records)
+
+
+def require_device(resources: Resources) -> None:
+    """Refuse a GPU that this process would need and lacks, before a folder is bound to it.
+
+    Raises:
+        SpecError: there is none; on Ray only the cluster knows.
+    """
+    if resources.local and resources.device == "cuda" and not torch.cuda.is_available():
+        raise SpecError(
+            "resources.device: cuda finds no GPU in this process; take cpu, or a machine with a "
+            "GPU and its driver"
+        )
 
 
 def resolved_threads(resources: Resources, store: JobStore) -> int:

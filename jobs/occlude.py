@@ -59,6 +59,7 @@ def run(spec: OccludeSpec) -> Manifest:
 
 
 def _prepare(spec: OccludeSpec) -> _Work:
+    flow.require_device(spec.resources)
     scanned = open_scanned(spec.run)
     network = scanned.network()
     layer = watched_layer(network, spec.layer)
@@ -177,7 +178,7 @@ def _chosen(scanned: Scanned, selection: ImageSelection) -> set[int]:
         raise DatasetError(f"images: the scan in {scanned.run.url} could read none")
     if unknown := sorted(set(selection.ids) - set(images["image_id"])):
         raise DatasetError(
-            f"images: the scan has no image {unknown[0]}; choices: 0 to "
+            f"images.ids: the scan has no image {unknown[0]}; choices: 0 to "
             f"{images['image_id'].max()}, but for its rejects"
         )
     if selection.ids:
@@ -185,9 +186,7 @@ def _chosen(scanned: Scanned, selection: ImageSelection) -> set[int]:
     if selection.classes:
         images = _of_classes(images, selection.classes)
     if selection.of_unit is not None:
-        layer, _, unit = selection.of_unit.rpartition(":")
-        tops = scanned.run.table("top_patches", job="scan", layer=layer, unit=int(unit))
-        images = images[images["image_id"].isin(tops["image_id"])]
+        images = images[images["image_id"].isin(_of_unit(scanned, selection.of_unit))]
     ids = np.sort(images["image_id"].to_numpy())
     if selection.sample is not None and selection.sample < len(ids):
         ids = np.random.default_rng(selection.seed).choice(ids, selection.sample, replace=False)
@@ -196,13 +195,24 @@ def _chosen(scanned: Scanned, selection: ImageSelection) -> set[int]:
     return set(ids.tolist())
 
 
+def _of_unit(scanned: Scanned, name: str) -> pd.Series:
+    layer, _, unit = name.rpartition(":")
+    try:
+        tops = scanned.run.table("top_patches", job="scan", layer=layer, unit=int(unit))
+    except LayerError as error:
+        raise LayerError(f"images.of_unit: {name}: {error}") from error
+    return tops["image_id"]
+
+
 def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
     names = images["class_name"].astype("string")
     labels = images["label"].astype("Int64").astype("string")
     for name in classes:
         if not ((names == name) | (labels == name)).any():
             known = sorted(names.dropna().unique()) or sorted(labels.dropna().unique())
-            raise DatasetError(f"images: no image of class {name!r}; {nearest(name, known)}")
+            raise DatasetError(
+                f"images.classes: no image of class {name!r}; {nearest(name, known)}"
+            )
     wanted = list(classes)
     return images[names.isin(wanted) | labels.isin(wanted)]
 

@@ -62,6 +62,7 @@ def run(spec: ProjectSpec) -> Manifest:
 
 
 def _prepare(spec: ProjectSpec) -> _Work:
+    flow.require_device(spec.resources)
     scanned = open_scanned(spec.run)
     scan = scanned.spec
     layers = _selected(scanned.run, spec.layers)
@@ -162,7 +163,12 @@ def _images_with_patches(
         )
         ids.update(frame["image_id"].tolist())
     if not ids:
-        raise LayerError("units: no unit of the selection has a top patch; choose others")
+        wanted = "none" if units is None else f"none of {'-'.join(map(str, sorted({*units})))}"
+        known = source.table("layers", job="scan", columns=["layer", "units"])
+        most = known.loc[known["layer"].isin(layers), "units"].max()
+        raise LayerError(
+            f"units: {wanted} has a top patch; choices: 0 to {most - 1}, but for dead ones"
+        )
     return ids
 
 

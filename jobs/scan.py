@@ -71,6 +71,7 @@ def run(spec: ScanSpec) -> Manifest:
 
 
 def _prepare(spec: ScanSpec) -> _Work:
+    flow.require_device(spec.resources)
     rows = list_images(spec.data)
     loaded = load_model(spec.model)
     preprocess = spec.preprocess or loaded.preprocess

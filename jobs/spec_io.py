@@ -100,7 +100,7 @@ def load_spec(
         _open_required_parts(model, given.values)
         return model.model_validate(given.values)
     except ValidationError as error:
-        lines = [_problem(model, detail, given, names) for detail in error.errors()]
+        lines = [_problem(model, detail, given, names) for detail in _causes(error)]
         if len(lines) > 1:
             lines = [f"{len(lines)} problems:", *(f"  {line}" for line in lines)]
         raise SpecError(_masked("\n".join(lines))) from None
@@ -119,12 +119,24 @@ def _masked(text: str) -> str:
     return mask(text)
 
 
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """What is wrong, without the lists that are too short for lack of their own wrong items."""
+    details = error.errors()
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail, own in zip(details, places, strict=True)
+        if detail["type"] != "too_short"
+        or not any(len(place) > len(own) and place[: len(own)] == own for place in places)
+    ]
+
+
 def _put_set(given: _Given, text: str) -> None:
     name, equals, value = text.partition("=")
-    path = tuple(name.strip().split("."))
+    path, origin = tuple(name.strip().split(".")), f"--set {_short(text)}"
     if not equals or not all(path):
-        raise SpecError(f"--set {text}: is not of the form field=value; write --set batch_size=32")
-    given.put(path, parse_value(value, f"--set {text}"), f"--set {text}")
+        raise SpecError(f"{origin}: is not of the form field=value; write --set batch_size=32")
+    given.put(path, parse_value(value, origin), origin)
 
 
 def _open_required_parts(model: type[BaseModel], values: dict[str, Any]) -> None:
@@ -166,6 +178,8 @@ def _problem(
     origin = given.origin(path)
     place = f" ({origin})" if origin else ""
     kind, value = detail["type"], detail["input"]
+    if kind == "missing" and isinstance(path[-1], int):
+        return f"{dotted(path[:-1])}: item {path[-1] + 1} is missing, got {_shown(value)}{place}"
     if kind == "missing":
         flag = f"give {names[name]}, or" if name in names else "give"
         return f"{name}: is missing{place}; {flag} {name} in the YAML or by --set {name}=..."
@@ -183,6 +197,10 @@ def _problem(
         says = f"one of {', '.join(choices)} is needed"
         near = nearest(str(value), choices)
         says += f" ({near})" if near.startswith("nearest") else ""
+    elif kind in ("too_short", "too_long"):
+        few = kind == "too_short"
+        count = detail["ctx"]["min_length" if few else "max_length"]
+        says = f"at {'least' if few else 'most'} {count} in the list are needed"
     elif kind.startswith("tuple") or kind == "list_type":
         says = "a list is needed, [a, b] in YAML"
     return f"{name}: {says}, got {_shown(value)}{place}"
@@ -206,11 +224,15 @@ def _choices(model: type[BaseModel], path: Path) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    text = text if len(text) <= 120 else f"{text[:117]}..."
+    text = "null" if value is None else _short(repr(value))
     if isinstance(value, list):
         return f"the list {text}"
     return f"the mapping {text}" if isinstance(value, dict) else text
+
+
+def _short(text: str) -> str:
+    text = _masked(text)  # first, since half a credential is not known for one
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _first_line(model: type[BaseModel]) -> str:

@@ -119,5 +119,5 @@ def nearest(word: str, choices: Iterable[str], count: int = 3) -> str:
     close = difflib.get_close_matches(word, known, n=count, cutoff=0.5)
     if close:
         return "nearest: " + ", ".join(close)
-    shown = ", ".join(known[:10])
+    shown = ", ".join(known[:10]) or "none"
     return "choices: " + (f"{shown}, ... ({len(known)} in all)" if len(known) > 10 else shown)

@@ -5,22 +5,26 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from schemas.specs import (
+    BatchSize,
+    Count,
     DatasetSpec,
     LayerSelection,
     Location,
     ModelSpec,
+    Natural,
     Precision,
     PreprocessSpec,
     Resources,
+    Side,
     Spec,
 )
 
-_RANGE = r"^[0-9]+(-[0-9]+)?$"
-_UNIT = r"^.+:[0-9]+$"
-_SIDES = r"^[1-9][0-9]*(x[1-9][0-9]*)?$"
+_RANGE = r"^[0-9]{1,9}(-[0-9]{1,9})?$"
+_UNIT = r"^.+:[0-9]{1,9}$"
+_SIDES = r"^[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?$"
 _FILL = r"^(grey|mean|blur|#[0-9a-fA-F]{6})$"
 
 
@@ -36,8 +40,18 @@ def _in_words(pattern: str, words: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _upwards(text: str) -> str:
+    first, _, last = text.partition("-")
+    if last and int(last) < int(first):
+        raise ValueError(f"a range goes upwards, {last}-{first}")
+    return text
+
+
 UnitRange = Annotated[
-    str, Field(pattern=_RANGE), _in_words(_RANGE, "a unit, 3, or a range, 0-63, is needed")
+    str,
+    Field(pattern=_RANGE),
+    _in_words(_RANGE, "a unit, 3, or a range, 0-63, is needed"),
+    AfterValidator(_upwards),
 ]
 """A unit or a range of them: ``3``, ``0-63``."""
 UnitName = Annotated[
@@ -67,8 +81,8 @@ class ScanSpec(Spec):
     )
     layers: LayerSelection = LayerSelection()
     top: PositiveInt = Field(default=9, le=100, description="top patches kept a unit (k)")
-    batch_size: PositiveInt = 64
-    shard_size: PositiveInt | None = Field(
+    batch_size: BatchSize = 64
+    shard_size: Count | None = Field(
         default=None,
         description="images a shard, a multiple of batch_size; null: a 32nd of the images, "
         "at most 4096",
@@ -105,8 +119,8 @@ class ProjectSpec(Spec):
         description="largest relative difference between the index and an activation computed "
         "again; more means other weights or other pictures",
     )
-    batch_size: PositiveInt = Field(default=16, description="images a forward pass")
-    picture_px: PositiveInt = Field(
+    batch_size: BatchSize = Field(default=16, description="images a forward pass")
+    picture_px: Side = Field(
         default=96, ge=16, description="longest side of a stored picture; larger ones are reduced"
     )
     resources: Resources = Resources()
@@ -128,17 +142,17 @@ class SlidingWindow(Spec):
 class ImageSelection(Spec):
     """Which images of a scan; what is given narrows the choice down, and a sample comes last."""
 
-    ids: tuple[NonNegativeInt, ...] = Field(default=(), description="image ids; empty: any")
+    ids: tuple[Natural, ...] = Field(default=(), description="image ids; empty: any")
     classes: tuple[ClassName, ...] = Field(
         default=(), description="class names or label numbers; empty: any"
     )
     of_unit: UnitName | None = Field(
         default=None, description="only images in the top patches of this unit, LAYER:UNIT"
     )
-    sample: PositiveInt | None = Field(
+    sample: Count | None = Field(
         default=None, description="this many of them, drawn by the seed; null: all"
     )
-    seed: NonNegativeInt = 0
+    seed: Natural = 0
 
 
 class OccludeSpec(Spec):
@@ -153,7 +167,7 @@ class OccludeSpec(Spec):
         description="sides of the windows, 16 or 16x24 (height x width); each goes its own way "
         "over every picture",
     )
-    stride_px: tuple[PositiveInt, ...] = Field(
+    stride_px: tuple[Side, ...] = Field(
         default=(4,), min_length=1, description="step down and across: one, or one a window"
     )
     fill: Fill = Field(
@@ -161,7 +175,7 @@ class OccludeSpec(Spec):
         description="what stands in the window: grey, mean (the colour that the preprocessing "
         "subtracts), blur (of the image itself) or a colour #rrggbb",
     )
-    target: NonNegativeInt | None = Field(
+    target: Natural | None = Field(
         default=None,
         description="the class whose probability is recorded; null: the label, or "
         "the prediction where there is none",
@@ -179,7 +193,7 @@ class OccludeSpec(Spec):
     engine: Literal["auto", "incremental", "dense"] = Field(
         default="auto", description="auto: what costs less by count; both give the same answer"
     )
-    batch_bytes: PositiveInt = Field(
+    batch_bytes: Count = Field(
         default=256 * 2**20, ge=2**20, description="what the maps of one batch of windows may take"
     )
     resources: Resources = Resources()
@@ -192,7 +206,8 @@ class OccludeSpec(Spec):
                 "give one for all, or one each"
             )
         if len(set(self.windows)) < len(self.windows):
-            raise ValueError("window_px: one window stands there twice; give each once")
+            given = ", ".join(self.window_px)
+            raise ValueError(f"window_px: one window stands twice in {given}; give each once")
         return self
 
     @property
@@ -210,7 +225,7 @@ class GallerySpec(Spec):
     """Draw a run as static pages (ZF fig. 2)."""
 
     run: Location = Field(description="the run's folder; scan must be published, project may be")
-    out: str | None = Field(
+    out: Location | None = Field(
         default=None, description="where to put the pages, a local folder; null: RUN/gallery"
     )
     layers: LayerSelection = Field(

@@ -250,8 +250,8 @@ def require_fit(windows: Iterable[SlidingWindow], frame_px: int) -> None:
     for height, width in (window.size for window in windows):
         if max(height, width) > frame_px:
             raise SpecError(
-                f"windows: a window of {height} x {width} pixels does not fit into the input frame "
-                f"of {frame_px} x {frame_px}; take a smaller one"
+                f"window_px: a window of {height} x {width} pixels does not fit into the input "
+                f"frame of {frame_px} x {frame_px}; take a smaller one"
             )
 
 

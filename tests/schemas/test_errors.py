@@ -100,4 +100,4 @@ def test_nearest_with_many_unlike_choices_lists_ten_and_counts_all():
 
 
 def test_nearest_without_choices_lists_none():
-    assert nearest("word", []) == "choices: "
+    assert nearest("word", []) == "choices: none"

@@ -148,7 +148,7 @@ def test_occlude_spec_windows_have_one_stride_or_one_each(
     ("given", "says"),
     [
         ({"window_px": [8, 16, 24], "stride_px": [4, 2]}, "2 steps for 3 windows"),
-        ({"window_px": ["16", "16x16"]}, "one window stands there twice"),
+        ({"window_px": ["16", "16x16"]}, "one window stands twice in 16, 16x16"),
         ({"window_px": ["0"]}, "window_px"),
         ({"window_px": ["16x"]}, "window_px"),
         ({"stride_px": [0]}, "stride_px"),
