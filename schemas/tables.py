@@ -272,7 +272,12 @@ PROJECTIONS = Table(
             _PICTURE,
             "PNG of the projection, same extent; 128 is zero, value = (pixel - 128) / 127 * scale",
         ),
-        column("scale", pa.float32(), "largest absolute value of the projection"),
+        column(
+            "scale",
+            pa.float32(),
+            "largest absolute value of the projection; where it is not finite (weights that are "
+            "not), the picture is grey",
+        ),
         column("reproduced", pa.float32(), "the activation when it was computed again"),
     ),
     key=("layer", "unit", "rank"),

@@ -251,14 +251,14 @@ def projection_png(signal: NDArray[np.float32], longest_px: int) -> tuple[bytes,
     """A projection as a PNG whose grey 128 is zero.
 
     Args:
-        signal: [3, height, width].
+        signal: [3, height, width]; one that is not finite, from weights that are not, is grey.
         longest_px: larger pictures are reduced to this, by averaging.
 
     Returns:
         The PNG, and the scale: ``value = (pixel - 128) / 127 * scale``.
     """
     scale = float(np.abs(signal).max())
-    unit = signal / scale if scale > 0 else signal
+    unit = signal / scale if 0 < scale < np.inf else np.zeros_like(signal)
     pixels = np.rint(128 + 127 * unit).astype(np.uint8)
     return _png(pixels.transpose(1, 2, 0), longest_px), scale
 

@@ -37,6 +37,16 @@ def test_projection_png_of_silence_is_grey():
     assert (_pixels(png) == 128).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_projection_png_of_what_is_not_finite_is_grey_and_says_so(value: float):
+    signal = np.linspace(-1, 1, 75, dtype=np.float32).reshape(3, 5, 5)
+    signal[0, 2, 2] = value
+    png, scale = projection_png(signal, 64)
+
+    assert not np.isfinite(scale)
+    assert (_pixels(png) == 128).all()
+
+
 def test_projection_png_larger_than_allowed_is_reduced():
     png, _ = projection_png(np.ones((3, 40, 20), np.float32), 16)
 
