@@ -69,6 +69,14 @@ def poisoned() -> nn.Module:
     return net
 
 
+def infinite() -> nn.Module:
+    """`small` with one infinity in unit 2 of the first convolution."""
+    net = small()
+    with torch.no_grad():
+        net.conv1.weight[2, 0, 1, 1] = torch.inf
+    return net
+
+
 def overflowing() -> nn.Module:
     """`small` whose first unit shows red alone, beyond fp32's largest number from 250 upwards."""
     net = small()

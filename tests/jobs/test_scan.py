@@ -488,11 +488,13 @@ def test_scan_of_equal_outputs_ranks_by_image(make_spec: MakeSpec):
     for _, rows in read(spec, "top_patches").groupby(["layer", "unit"]):
         assert rows["image_id"].tolist() == READABLE[:9]
         assert rows["rank"].tolist() == list(range(1, 10))
+        assert (rows[["y", "x"]] == 0).all(axis=None), "of equal places the first"
     assert (read(spec, "units")["std"] < 1e-6).all()
 
 
-def test_scan_of_nan_weights_counts_them_and_ranks_none(make_spec: MakeSpec):
-    spec = make_spec(net="poisoned")
+@pytest.mark.parametrize("net", ["poisoned", "infinite"])
+def test_scan_of_nonfinite_weights_counts_them_and_ranks_none(make_spec: MakeSpec, net: str):
+    spec = make_spec(net=net)
     manifest = scan.run(spec)
 
     units = read(spec, "units").set_index(["layer", "unit"])
@@ -502,6 +504,41 @@ def test_scan_of_nan_weights_counts_them_and_ranks_none(make_spec: MakeSpec):
     assert (units.loc["fc"]["nonfinite"] == 40).all()
     assert units.loc["fc"]["mean"].isna().all()
     assert read(spec, "images")["label_rank"].isna().all()
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_scan_of_hostile_weights_is_refused_and_runs_nothing(pictures: Path, tmp_path: Path):
+    state = nets.small().state_dict()
+    renamed = {name.replace("conv1", "cnov1"): tensor for name, tensor in state.items()}
+    files = {
+        "code.pth": (state | {"fc.bias": Touch(tmp_path / "ran")}, "not a file of plain weights"),
+        "names.pth": (renamed, "missing: conv1.bias (nearest: cnov1.bias"),
+        "extra.pth": (state | {"fc2.bias": torch.zeros(2)}, "not in the model: fc2.bias"),
+        "shape.pth": (
+            state | {"conv1.weight": torch.zeros(6, 3, 5, 5)},
+            "conv1.weight is [6, 3, 5, 5], the model has [6, 3, 3, 3]",
+        ),
+        "none.pth": ({}, "missing: conv1.bias"),
+    }
+    for name, (content, says) in files.items():
+        torch.save(content, tmp_path / name)
+        words = ["scan", "--arch", f"{nets.__file__}:small", "--trust-code", "--local"]
+        words += ["--data", str(pictures), "--out", str(tmp_path / "run")]
+        result = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / name)])
+
+        assert result.exit_code == 2, result.stderr
+        assert (says in result.stderr, result.stderr.count("\n")) == (True, 1), result.stderr
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_scan_cuts_large_tables_into_files(
