@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 import tests.tiny_nets as nets
 from jobs import flow, scan
 from jobs.cli import app
+from jobs.spec_io import dump_spec
 from pipeline.analysis.unit_stats import UnitSums
 from pipeline.stages import scan_tables
 from pipeline.stages.contract import StageOutput
@@ -493,7 +494,9 @@ def test_scan_of_equal_outputs_ranks_by_image(make_spec: MakeSpec):
 
 
 @pytest.mark.parametrize("net", ["poisoned", "infinite"])
-def test_scan_of_nonfinite_weights_counts_them_and_ranks_none(make_spec: MakeSpec, net: str):
+def test_scan_of_nonfinite_weights_counts_them_and_ranks_none(
+    make_spec: MakeSpec, tmp_path: Path, net: str
+):
     spec = make_spec(net=net)
     manifest = scan.run(spec)
 
@@ -504,6 +507,10 @@ def test_scan_of_nonfinite_weights_counts_them_and_ranks_none(make_spec: MakeSpe
     assert (units.loc["fc"]["nonfinite"] == 40).all()
     assert units.loc["fc"]["mean"].isna().all()
     assert read(spec, "images")["label_rank"].isna().all()
+    (tmp_path / "scan.yaml").write_text(dump_spec(spec))
+    told = CliRunner().invoke(app, ["scan", "--spec", str(tmp_path / "scan.yaml")])
+    assert (told.exit_code, told.stderr.count("\n")) == (0, 1)
+    assert "weights that are NaN or infinite: 1;" in told.stderr
 
 
 class Touch:
