@@ -137,8 +137,8 @@ def _scan(spec: ScanSpec) -> None:
     typer.echo(f"scan {how}: {images:,} images, {rejects:,} rejects, in {spec.out}")
     if sick := manifest.identity.get("weights_nonfinite"):
         _say(
-            f"unitscope: weights that are NaN or infinite: {sick:,}; no activation that they spoil is "
-            "ranked, and the column nonfinite of scan/units counts them"
+            f"unitscope: weights that are NaN or infinite: {sick:,}; no activation that they spoil "
+            "is ranked, and the column nonfinite of scan/units counts them"
         )
     layer = open_run(spec.out).table("layers", job="scan", columns=["layer"])["layer"].iloc[-1]
     typer.echo(f"next: unitscope show {shlex.quote(spec.out)} --layer {layer} --unit 0 -o unit.png")
