@@ -150,7 +150,8 @@ class Campaign:
         """On Ray from a fresh process, since a cluster and a fork do not go together."""
         lose = str(own.uniform(2, 6)) if fault == "node" else ""
         command = [sys.executable, "-m", "tests.chaos_driver", job, str(run), str(self._pictures)]
-        driver = subprocess.Popen([*command, lose], stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        driver = subprocess.Popen([*command, lose], **quiet)
         begun = time.monotonic()
         if fault == "node":
             self._book(fault, 1, job, run)
