@@ -146,7 +146,7 @@ class Resources(Spec):
     )
     decode_threads: PositiveInt = Field(default=4, le=256, description="image decoders a worker")
     local: bool = Field(default=False, description="in this process, no Ray")
-    ray_address: str | None = Field(
+    ray_address: Location | None = Field(
         default=None,
         min_length=1,
         description="a running cluster; null: RAY_ADDRESS, else an embedded one",

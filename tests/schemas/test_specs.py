@@ -92,7 +92,12 @@ def test_full_specs_fill_every_field():
     ],
 )
 @pytest.mark.parametrize(
-    "make", [lambda url: DatasetSpec(uri=url), lambda url: ModelSpec(arch="a", weights=url)]
+    "make",
+    [
+        lambda url: DatasetSpec(uri=url),
+        lambda url: ModelSpec(arch="a", weights=url),
+        lambda url: Resources(ray_address=url),
+    ],
 )
 def test_location_with_credentials_is_refused(make: type, url: str):
     with pytest.raises(ValidationError, match="credentials"):
