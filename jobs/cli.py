@@ -111,7 +111,8 @@ def unitscope(
 ) -> None:
     """What every unit of a convolutional network looks for, over a whole image data set.
 
-    Begin with `unitscope scan`, look with `unitscope show`.
+    `unitscope demo` shows everything on pictures of its own. Begin with `unitscope scan`, look with
+    `unitscope show`.
 
     Exit status: 0 done, or already done; 2 bad arguments or spec; 3 the job failed;
     130 interrupted. A command that was cut short resumes when it is run again.

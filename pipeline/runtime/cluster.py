@@ -47,7 +47,7 @@ def connected(resources: Resources, threads: int) -> Iterator[None]:
         options = _init_options(address, resources, threads)
         with _loopback_only() if address == "local" else nullcontext():
             ray.init(address=address, log_to_driver=False, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises no less where its processes do not start in time
         ray.shutdown()
         raise WorkerError(
             f"no Ray cluster at {address!r}: {error}; check the address and that the cluster is "

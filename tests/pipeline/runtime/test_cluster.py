@@ -79,6 +79,20 @@ def test_embedded_cluster_listens_on_the_loopback_and_is_gone_after_a_run_that_f
     processes.wait_until(lambda: not any(map(processes.alive, seen | bench.pids())), seconds=20)
 
 
+def test_cluster_that_does_not_start_in_time_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, bench: Bench, cut: Cut
+):
+    """Its raylet killed while it starts: Ray raises a plain Exception then."""
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does
+
+    monkeypatch.setattr(ray, "init", late)
+
+    with pytest.raises(WorkerError, match=r"timed out during startup.*use --local"):
+        bench.run(run_on_ray, cut(8, 4), workers=1)
+
+
 @pytest.mark.parametrize("by_environment", [False, True])
 def test_cluster_that_is_not_there_is_reported_with_its_address(
     monkeypatch: pytest.MonkeyPatch, by_environment: bool
