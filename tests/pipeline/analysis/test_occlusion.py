@@ -32,6 +32,7 @@ from pipeline.models.network import HookedNetwork, Network, TracedNetwork, open_
 from schemas.errors import ModelError, SpecError
 from schemas.jobs import SlidingWindow
 from schemas.specs import ModelSpec
+from tests.families import CONVOLUTIONAL, Family
 from tests.reference import occluded
 from tests.tiny_nets import small
 
@@ -76,6 +77,32 @@ def test_occlude_equals_the_definition(engine: str, batch_bytes: int):
     assert found.clean_activity == pytest.approx(float(whole[0].max()))
     torch.testing.assert_close(found.activity, sums[:, found.unit], rtol=1e-9, atol=1e-9)
     assert own.engine == engine
+
+
+@pytest.mark.parametrize("family", CONVOLUTIONAL, ids=lambda family: family.name)
+def test_engines_agree_in_fp32_over_every_family(family: Family):
+    side = max(family.narrow, 65)
+    network = open_network(family.build(signed=True), side)
+    layer = [x for x in network.layers if x.activation and x.default and x.field.map_size[0] > 1][
+        -1
+    ]
+    frame, fill = frames(side)
+    for own in (window(8, 8, 24), window(16, 17, 23), window(33, 32, 16)):
+        dense, found = (
+            Occluder(network, layer, own, frame_px=side, engine=engine, batch_bytes=2**24).occlude(
+                frame, fill
+            )
+            for engine in ("dense", "incremental")
+        )
+        p, wanted = softmax(found.scores), softmax(dense.scores)
+        assert np.abs(p - wanted).max() <= 1e-5
+        moved = (dense.scores - dense.clean).abs().max()
+        assert (found.scores - dense.scores).abs().max() < 0.05 * moved
+        torch.testing.assert_close(found.activity, dense.activity, rtol=1e-4, atol=0)
+        best, second = np.sort(wanted, axis=1)[:, :-3:-1].T
+        decided = best - second > 1e-5
+        assert np.array_equal(p.argmax(axis=1)[decided], wanted.argmax(axis=1)[decided])
+        assert found.unit == dense.unit
 
 
 def test_grid_ends_flush_with_the_border():
