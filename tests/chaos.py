@@ -27,14 +27,12 @@ from pathlib import Path
 import torch
 
 from pipeline.store import local
+from tests.forks import ended, fork, in_child
 from tests.small_world import (
     JOBS,
     digests,
     do,
     draw_pictures,
-    ended,
-    fork,
-    in_child,
     spec_of,
     strangers,
     whole_or_absent,
@@ -43,7 +41,6 @@ from tests.small_world import (
 LOCAL_FAULTS = ("driver", "two drivers")
 RAY_FAULTS = ("worker", "raylet", "node")
 PATIENCE_SECONDS = 180.0
-RAY = {"workers": 2, "threads": 1}
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Tally:
     different: int = 0
     left_over: int = 0
     shards: int = 0
-    redone: int = 0
+    redone_at_most: int = 0
 
     @property
     def sound(self) -> bool:
@@ -181,7 +178,7 @@ class Campaign:
         self.tally.kills[fault] += kills
         # A kill takes at most the shards that were in work: one a local driver, one a worker.
         if kills and not (run / job / "manifest.json").exists():
-            self.tally.redone += kills
+            self.tally.redone_at_most += kills
 
     def _watch(self, run: Path, job: str) -> None:
         """A reader until SIGTERM: fails where it sees a job that is neither whole nor absent."""
@@ -259,8 +256,8 @@ def main() -> int:
         tally = run_campaign(Path(folder), given.n, given.seed, faults, naive=given.naive)
     for name, value in vars(tally).items():
         shown = dict(sorted(value.items())) if isinstance(value, Counter) else value
-        print(f"{name:>10}  {shown}")
-    print(f"{'seconds':>10}  {time.monotonic() - begun:.0f}")
+        print(f"{name:>14}  {shown}")
+    print(f"{'seconds':>14}  {time.monotonic() - begun:.0f}")
     return int(tally.sound == given.naive)
 
 

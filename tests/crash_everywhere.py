@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from pipeline.store.crash_points import POINTS, VARIABLE
+from tests.forks import in_child
 from tests.small_world import (
     JOBS,
     digests,
     do,
     draw_pictures,
-    in_child,
     spec_of,
     strangers,
     whole_or_absent,

@@ -6,10 +6,6 @@ Invariant: a job here ends within a second, uses one thread, and gives the same 
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,32 +53,6 @@ def spec_of(
         return ProjectSpec.model_validate({"run": str(run), "batch_size": 4} | own)
     fields = {"run": str(run), "window_px": [6], "stride_px": [9]}
     return OccludeSpec.model_validate(fields | own)
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Do ``work`` in a fork; how it ended, as `os.waitstatus_to_exitcode` says it."""
-    return ended(fork(work))
-
-
-def fork(work: Callable[[], None]) -> int:
-    """Begin ``work`` in a fork of this process, which must have no threads; its id."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - a fork must end here, whatever happened in it
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    return child
-
-
-def ended(child: int) -> int:
-    """Wait for a fork; how it ended."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def do(spec: ScanSpec | ProjectSpec | OccludeSpec) -> None:

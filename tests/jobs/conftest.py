@@ -6,17 +6,26 @@ Invariant: every scan here uses one thread, so that the planned bits are the sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import tests.tiny_nets as nets
 from schemas.jobs import ScanSpec
 from tests.tiny_pictures import draw
 
 MakeSpec = Callable[..., ScanSpec]
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """A job sets how many threads torch uses; the next test starts as this one did."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
@@ -30,13 +29,6 @@ from tests.tiny_pictures import draw
 ROOT = Path(__file__).resolve().parents[2]
 NO_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """Root without the right to write where the mode forbids it."""
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,12 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image, ImageFile
 
 from jobs import scan
@@ -280,13 +279,6 @@ def lay_out(root: Path) -> dict[str, str]:
         Path(os.fsdecode(os.fsencode(root) + b"/links/" + name)).write_bytes(whole()["png"])
         outcomes[f"{links}/{as_text(os.fsdecode(name))}"] = "missing"
     return outcomes
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import fsspec
 import pyarrow.parquet as pq
 import pytest
-import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
 JOBS = ("scan", "project", "occlude")
 KEY, SECRET = "KEYOFTHEPERSON", "open/sesame+7Hk"
 PICTURES = 12
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

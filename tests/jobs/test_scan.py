@@ -56,13 +56,6 @@ READABLE = [number for number in range(41) if number != REJECT]
 SHARDS = 6
 
 
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def expected(spec_at: MakeSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """sha256 of the tables of a plain local scan."""

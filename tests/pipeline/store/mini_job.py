@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from pipeline.store.layout import layer_file
 from schemas import tables
 from schemas.errors import NotPublishedError
 from schemas.manifest import Manifest, Plan, Provenance, Shard, fingerprint
+from tests.forks import in_child
 
 STEPS = ("fsync", "link", "unlink", "mkdir", "rmdir")
 LAYERS = ("features.1", "features/2")
@@ -192,22 +192,6 @@ def _die_at(step: int) -> None:
         setattr(os, name, planted(name, getattr(os, name)))
 
 
-def _in_child(work: Callable[[], None]) -> int:
-    """Do ``work`` in a fork; how it ended, as `os.waitstatus_to_exitcode` says it."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - a fork must end here, whatever happened in it
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def _kill_everywhere(root: Path) -> None:
     # SIGKILL loses nothing that was written, so waiting for the disk would show nothing here.
     os.fsync = lambda _: None
@@ -223,8 +207,8 @@ def _kill_everywhere(root: Path) -> None:
             (root / "seen").write_text(json.dumps(rows_seen(str(folder))))
             run(str(folder))
 
-        ended = _in_child(killed)
-        rerun = _in_child(look_and_rerun)
+        ended = in_child(killed)
+        rerun = in_child(look_and_rerun)
         seen = json.loads((root / "seen").read_text())
         told = {"step": step, "ended": ended, "seen": seen, "rerun": rerun, "tree": tree(folder)}
         print(json.dumps(told), flush=True)
