@@ -194,7 +194,9 @@ class OccludeSpec(Spec):
         default="auto", description="auto: what costs less by count; both give the same answer"
     )
     batch_bytes: Count = Field(
-        default=256 * 2**20, ge=2**20, description="what the maps of one batch of windows may take"
+        default=512 * 2**20,
+        ge=2**20,
+        description="what the batches of windows may add to a worker's memory",
     )
     resources: Resources = Resources()
 

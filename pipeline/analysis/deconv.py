@@ -120,5 +120,5 @@ class WayDown:
             own = kept
         reads = self._transposed.reads(node, own)
         alike = (reads.down, reads.across) == (kept.down, kept.across)
-        slides = self._transposed.up.windows(node) is not None
+        slides = self.geometry.windows(node) is not None
         return _Fit(None if alike or (own.whole and not slides) else reads, kept)

@@ -65,6 +65,11 @@ class Incremental:
         self._joint = joint(geometry, self._body, plan)
         cut = self._body.index(geometry.nodes[self._joint]) + 1
         self._body, self._rest = self._body[:cut], self._body[cut:]
+        last = {used: n.fx for n in self._body for used in geometry.data_inputs(n.fx)}
+        self._frees: dict[fx.Node, list[fx.Node]] = {node.fx: [] for node in self._body}
+        for used, reader in last.items():
+            if used is not self._joint:
+                self._frees[reader].append(used)
         rooms: dict[fx.Node, int] = {}
         self._batches = [
             (batch, tuple(self._steps(batch, rooms)), self._under(batch)) for batch in plan.batches
@@ -170,11 +175,11 @@ class Incremental:
 
     def _steps(self, batch: Batch, rooms: dict[fx.Node, int]) -> Iterator[_Step]:
         """The steps of a batch; notes how many positions each pool must have room for."""
-        last = {used: n.fx for n in self._body for used in self._geometry.data_inputs(n.fx)}
+        known: dict[tuple[object, ...], Reading] = {}
         read_again: dict[fx.Node, dict[fx.Node, Reading | None]] = {}
         for node in self._body:
             read_again[node.fx] = {
-                source: self._reading(batch, node, source)
+                source: self._reading(batch, node, source, known)
                 for source in self._geometry.data_inputs(node.fx)
             }
         gathered = {
@@ -188,21 +193,30 @@ class Incremental:
             room = len(batch.windows) * area.height * area.width
             rooms[source] = max(rooms.get(source, 0), room)
         for node in self._body:
-            frees = [used for used, reader in last.items() if reader is node.fx]
             yield _Step(
                 node,
                 read_again[node.fx],
                 operation_on_areas(self._geometry, node, batch),
                 node.fx in gathered,
-                tuple(used for used in frees if used is not self._joint),
+                tuple(self._frees[node.fx]),
             )
 
-    def _reading(self, batch: Batch, node: Node, source: fx.Node) -> Reading | None:
-        """How a node reads an input; None where it takes the value as it is."""
+    def _reading(
+        self, batch: Batch, node: Node, source: fx.Node, known: dict[tuple[object, ...], Reading]
+    ) -> Reading | None:
+        """How a node reads an input; None where it takes the value as it is.
+
+        Nodes that read the same rectangles of maps of one size share a reading.
+        """
         wanted, own = read_area(self._geometry, node, source, batch), batch.areas[source]
         if source in self._geometry.tuples or wanted.same_as(own):
             return None
-        return reading_of(wanted, own, self._geometry.map_size(source), outside_of(node))
+        size, outside = self._geometry.map_size(source), outside_of(node)
+        places = (wanted.top.tobytes(), wanted.left.tobytes(), wanted.height, wanted.width)
+        key = (*places, id(own), size, outside)
+        if key not in known:
+            known[key] = reading_of(wanted, own, size, outside)
+        return known[key]
 
 
 def joint(geometry: Geometry, body: list[Node], plan: OcclusionPlan) -> fx.Node:

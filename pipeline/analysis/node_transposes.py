@@ -110,7 +110,7 @@ class NodeTransposes:
 
     def _cut(self, node: Node, region: Region) -> tuple[int, int]:
         """Rows and columns of padding around a whole map that a convolution need not compute."""
-        windows = self.up.windows(node)
+        windows = self.geometry.windows(node)
         if node.kind != "conv2d" or not region.whole or windows is None:
             return (0, 0)
         down, across = windows
@@ -119,7 +119,7 @@ class NodeTransposes:
     def _filtered(
         self, node: Node, region: Region, signal: Any, descent: Descent
     ) -> dict[fx.Node, Any]:
-        windows = self.up.windows(node)
+        windows = self.geometry.windows(node)
         if windows is None:  # padded by something else than zeros
             return self._pulled_back(node, region, signal, descent)
         if node.fx not in self._filters:
@@ -176,7 +176,7 @@ class NodeTransposes:
     def _unpooled(
         self, node: Node, region: Region, signal: Any, descent: Descent
     ) -> dict[fx.Node, Any]:
-        windows = self.up.windows(node)
+        windows = self.geometry.windows(node)
         if windows is None:
             return self._pulled_back(node, region, signal, descent)
         places = self._fetch(node.fx, descent.saved[node.fx], region, descent)
@@ -185,7 +185,7 @@ class NodeTransposes:
     def _spread(
         self, node: Node, region: Region, signal: Any, descent: Descent
     ) -> dict[fx.Node, Any]:
-        windows = self.up.windows(node)
+        windows = self.geometry.windows(node)
         if windows is None:
             return self._pulled_back(node, region, signal, descent)
         counts = average_counts(self.geometry, node, region, descent.seeds).to(signal.device)
@@ -237,7 +237,7 @@ class NodeTransposes:
             for source, part in parts.items()
         }
 
-    def _same_shapes(self, node: fx.Node, sources: list[fx.Node]) -> bool:
+    def _same_shapes(self, node: fx.Node, sources: tuple[fx.Node, ...]) -> bool:
         fields = self.geometry.fields
         return all(fields[source].shape == fields[node].shape for source in sources)
 

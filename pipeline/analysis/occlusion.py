@@ -33,6 +33,11 @@ from schemas.jobs import SlidingWindow
 
 Engine = Literal["incremental", "dense"]
 
+# The share of its bytes that a batch's maps may live in. Every batch has maps of other sizes, and
+# the allocator keeps the freed pieces that the next ones do not fit: a process was seen to grow by
+# three to four times what lives (`python -m benchmarks occlude`, the memory rows).
+_LIVE_SHARE = 5
+
 
 @dataclass(frozen=True)
 class Occlusion:
@@ -68,7 +73,8 @@ class Occluder:
         window: its size and step.
         frame_px: side of the frames.
         engine: ``auto`` takes the one that costs less by count.
-        batch_bytes: what the maps of a batch may take.
+        batch_bytes: what the batches may add to the process's memory: a fifth of it in maps that
+            live at once, the rest in pieces that the allocator holds.
 
     Attributes:
         grid: the windows.
@@ -98,15 +104,16 @@ class Occluder:
             frame_px,
         )
         self._layer = layer
-        plan = self._plan(network, engine, batch_bytes)
+        live_bytes = batch_bytes // _LIVE_SHARE
+        plan = self._plan(network, engine, live_bytes)
         self.engine: Engine = "dense" if plan is None else "incremental"
         self._engine: _EngineOf
         if plan is not None and isinstance(network, TracedNetwork):
             self._engine = Incremental(Geometry(network.graph, network.fields), plan, layer.name)
         else:
-            self._engine = Dense(network, layer, self.grid, batch_bytes)
+            self._engine = Dense(network, layer, self.grid, live_bytes)
 
-    def _plan(self, network: Network, engine: str, batch_bytes: int) -> OcclusionPlan | None:
+    def _plan(self, network: Network, engine: str, live_bytes: int) -> OcclusionPlan | None:
         """None where whole forward passes are to run."""
         if engine == "dense":
             return None
@@ -118,7 +125,7 @@ class Occluder:
                 )
             return None
         geometry = Geometry(network.graph, network.fields)
-        plan = make_plan(geometry, self.grid, batch_bytes=batch_bytes)
+        plan = make_plan(geometry, self.grid, live_bytes=live_bytes)
         return plan if plan.worth_it or engine == "incremental" else None
 
     def occlude(self, frame: Tensor, fill: Tensor) -> Occlusion:
@@ -172,7 +179,7 @@ class Dense:
         network: traced or hooked.
         layer: the layer to watch.
         grid: the windows.
-        batch_bytes: bound of the maps that live at once.
+        live_bytes: bound of the maps that live at once.
     """
 
     def __init__(
@@ -180,12 +187,12 @@ class Dense:
         network: Network,
         layer: Layer,
         grid: Grid,
-        batch_bytes: int,
+        live_bytes: int,
     ) -> None:
         self._run = network.runner([layer.name])
         self._map = layer.field.map_size
         self._corners, self._size = grid.corners, grid.size
-        self._most = max(1, min(len(self._corners), batch_bytes // bytes_of_a_frame(network)))
+        self._most = max(1, min(len(self._corners), live_bytes // bytes_of_a_frame(network)))
         self._frame = torch.empty(0)
 
     def look(self, frame: Tensor) -> tuple[Tensor, Tensor]:

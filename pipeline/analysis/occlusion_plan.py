@@ -14,6 +14,7 @@ import numpy as np
 from torch import fx
 
 from pipeline.analysis.node_costs import NodeCosts, read_size
+from pipeline.analysis.window_classes import classes_along
 from pipeline.analysis.window_grid import Grid
 from pipeline.models.cones import Geometry
 from pipeline.models.fields import Ints
@@ -23,6 +24,10 @@ MOST_CLASSES = 8
 # A region that covers more of its map than this costs no less than the map itself.
 _WHOLE_SHARE = 0.85
 _WORTH_IT = 0.95
+
+Edges = tuple[Ints, int, Ints, int]
+"""Of one map and some rows by some columns of windows: first rows of the areas, their height, first
+columns, their width."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,9 @@ class Area:
 
     def same_as(self, other: Area) -> bool:
         """Whether both are the same rectangles."""
-        return (self.height, self.width) == (other.height, other.width) and bool(
-            np.array_equal(self.top, other.top) and np.array_equal(self.left, other.left)
+        return self is other or (
+            (self.height, self.width) == (other.height, other.width)
+            and bool(np.array_equal(self.top, other.top) and np.array_equal(self.left, other.left))
         )
 
 
@@ -83,20 +89,23 @@ class OcclusionPlan:
         return self.cost < _WORTH_IT * self.dense_cost
 
 
-def make_plan(geometry: Geometry, grid: Grid, *, batch_bytes: int) -> OcclusionPlan:
+def make_plan(geometry: Geometry, grid: Grid, *, live_bytes: int) -> OcclusionPlan:
     """Cut a grid of windows into the cheapest batches.
 
     Args:
         geometry: of a traced network.
         grid: the windows.
-        batch_bytes: what the maps of a batch may take.
+        live_bytes: what the maps of a batch may take at once.
     """
     costs = NodeCosts(geometry)
     prints = footprints(geometry, *_covered(grid))
-    plans = (
-        _plan(costs, prints, grid, classes, batch_bytes) for classes in range(1, MOST_CLASSES + 1)
-    )
-    return min(plans, key=lambda plan: plan.cost)
+    cuts = [
+        _groups(costs, prints, grid, classes, live_bytes) for classes in range(1, MOST_CLASSES + 1)
+    ]
+    groups = min(cuts, key=_cost_of)
+    dense = len(grid.corners) * sum(costs.dense(node.fx) for node in costs.nodes)
+    batches = (batch for group in groups for batch in _batches(geometry, group))
+    return OcclusionPlan(tuple(batches), _cost_of(groups), dense)
 
 
 def _covered(grid: Grid) -> tuple[Reach, Reach]:
@@ -108,84 +117,56 @@ def _covered(grid: Grid) -> tuple[Reach, Reach]:
     return down, across
 
 
-def _plan(
+@dataclass(frozen=True)
+class _Group:
+    """Windows, rows by columns, whose areas have one size in every map.
+
+    Attributes:
+        windows: int64 [n], their numbers in the grid.
+        edges: by node, first rows and height, first columns and width.
+        most: windows of a batch.
+        cost: of all batches.
+    """
+
+    windows: Ints
+    edges: dict[fx.Node, Edges]
+    most: int
+    cost: float
+
+
+def _groups(
     costs: NodeCosts,
     prints: dict[fx.Node, Footprint],
     grid: Grid,
     classes: int,
-    batch_bytes: int,
-) -> OcclusionPlan:
+    live_bytes: int,
+) -> list[_Group]:
+    """The grid as classes of rows times classes of columns."""
     counts = (len(grid.rows), len(grid.columns))
-    rows = _classes(costs, {n: (p.down, 0) for n, p in prints.items()}, counts[0], classes)
-    columns = _classes(costs, {n: (p.across, 1) for n, p in prints.items()}, counts[1], classes)
-    batches: list[Batch] = []
-    cost = 0.0
+    rows = classes_along(costs, {n: (p.down, 0) for n, p in prints.items()}, counts[0], classes)
+    columns = classes_along(
+        costs, {n: (p.across, 1) for n, p in prints.items()}, counts[1], classes
+    )
+    groups = []
     for own_rows, own_columns in product(rows, columns):
-        areas = _areas(costs.geometry, prints, own_rows, own_columns)
-        each = _cost_of_one(costs, areas)
-        most = max(1, batch_bytes // _bytes_of_one(costs, areas))
+        edges = _edges(costs.geometry, prints, own_rows, own_columns)
+        most = max(1, live_bytes // _bytes_of_one(costs, edges))
         windows = (own_rows[:, None] * counts[1] + own_columns).reshape(-1)
-        for part in _cut_evenly(len(windows), most):
-            batches.append(_batch(costs.geometry, areas, windows, part))
-            cost += costs.overhead() + len(batches[-1].windows) * each
-    dense = sum(costs.dense(node.fx) for node in costs.nodes)
-    return OcclusionPlan(tuple(batches), cost, counts[0] * counts[1] * dense)
+        batches = -(-len(windows) // most)
+        cost = batches * costs.overhead() + len(windows) * _cost_of_one(costs, edges)
+        groups.append(_Group(windows, edges, most, cost))
+    return groups
 
 
-def _classes(
-    costs: NodeCosts,
-    reaches: dict[fx.Node, tuple[Reach, int]],
-    count: int,
-    classes: int,
-) -> list[Ints]:
-    """Windows of one axis in classes whose footprints have much the same sizes.
-
-    Positions near a border change less of a map. The windows are sorted by the work along the
-    axis; cutting that order into classes, each as dear as its dearest, is a dynamic programme.
-    """
-    sizes, weights = [], []
-    for node, (reach, axis) in reaches.items():
-        if node in costs.channels:
-            other = costs.geometry.map_size(node)[1 - axis]
-            sizes.append(reach.sizes)
-            weights.append(costs.dense(node) / max(1, costs.geometry.map_size(node)[axis]) / other)
-    table = np.array(sizes, dtype=np.float64)
-    mean = table.mean(axis=1)
-    own = np.array(weights) * mean
-    order = np.argsort(own @ table, kind="stable")
-    table = table[:, order]
-    price = np.full((count, count + 1), np.inf)
-    for start in range(count):
-        largest = np.maximum.accumulate(table[:, start:], axis=1)
-        for stop in range(start + 1, count + 1):
-            price[start, stop] = (stop - start) * float(own @ largest[:, stop - start - 1])
-    return [np.sort(order[start:stop]) for start, stop in _cheapest_cuts(price, count, classes)]
+def _cost_of(groups: list[_Group]) -> float:
+    return sum(group.cost for group in groups)
 
 
-def _cheapest_cuts(price: np.ndarray, count: int, classes: int) -> list[tuple[int, int]]:
-    """At most ``classes`` consecutive pieces of range(count) with the smallest sum of prices."""
-    best = np.full((classes + 1, count + 1), np.inf)
-    best[0, 0] = 0.0
-    back = np.zeros((classes + 1, count + 1), dtype=np.int64)
-    for used in range(1, classes + 1):
-        for stop in range(1, count + 1):
-            totals = best[used - 1, :stop] + price[:stop, stop]
-            back[used, stop] = int(np.argmin(totals))
-            best[used, stop] = totals[back[used, stop]]
-    used, stop = int(np.argmin(best[:, count])), count
-    cuts = []
-    while used:
-        start = int(back[used, stop])
-        cuts.append((start, stop))
-        used, stop = used - 1, start
-    return cuts[::-1]
-
-
-def _areas(
+def _edges(
     geometry: Geometry, prints: dict[fx.Node, Footprint], rows: Ints, columns: Ints
-) -> dict[fx.Node, tuple[Ints, int, Ints, int]]:
-    """By node: first rows and height, first columns and width, of these windows' areas."""
-    areas: dict[fx.Node, tuple[Ints, int, Ints, int]] = {}
+) -> dict[fx.Node, Edges]:
+    """The areas of these rows and columns of windows."""
+    edges: dict[fx.Node, Edges] = {}
     whole: set[fx.Node] = set()
     for node, footprint in prints.items():
         height, width = map_of(geometry, node)
@@ -194,10 +175,10 @@ def _areas(
         covered = tall * wide >= _WHOLE_SHARE * height * width
         if covered or any(source in whole for source in geometry.data_inputs(node)):
             whole.add(node)
-            areas[node] = (np.zeros_like(rows), height, np.zeros_like(columns), width)
+            edges[node] = (np.zeros_like(rows), height, np.zeros_like(columns), width)
         else:
-            areas[node] = (top, tall, left, wide)
-    return areas
+            edges[node] = (top, tall, left, wide)
+    return edges
 
 
 def _span(reach: Reach, windows: Ints, length: int) -> tuple[Ints, int]:
@@ -206,22 +187,22 @@ def _span(reach: Reach, windows: Ints, length: int) -> tuple[Ints, int]:
     return np.minimum(reach.low[windows], length - size), size
 
 
-def _cost_of_one(costs: NodeCosts, areas: dict[fx.Node, tuple[Ints, int, Ints, int]]) -> float:
+def _cost_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> float:
     total = 0.0
     for node in costs.nodes:
-        if node.fx in areas:
-            _, height, _, width = areas[node.fx]
+        if node.fx in edges:
+            _, height, _, width = edges[node.fx]
             total += costs.of(
                 node.fx, height * width, read_size(costs.geometry, node, (height, width))
             )
     return total
 
 
-def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, tuple[Ints, int, Ints, int]]) -> int:
+def _bytes_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> int:
     """fp32 maps of one window: those that wait for later readers, their pools, the largest step."""
     own = {
         node: 4 * height * width * costs.channels[node]
-        for node, (_, height, _, width) in areas.items()
+        for node, (_, height, _, width) in edges.items()
         if node in costs.channels
     }
     nodes = [node for node in costs.nodes if node.fx in own]
@@ -232,7 +213,7 @@ def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, tuple[Ints, int, Ints, 
     pooled: set[fx.Node] = set()
     alive = peak = 0
     for node in nodes:
-        _, height, _, width = areas[node.fx]
+        _, height, _, width = edges[node.fx]
         read = 4 * read_size(costs.geometry, node, (height, width))
         gathers = {s: read * costs.channels[s] for s in inputs[node.fx]}
         # What is read as it is, is neither pooled nor copied.
@@ -244,32 +225,33 @@ def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, tuple[Ints, int, Ints, 
     return peak + sum(own[source] for source in pooled)
 
 
-def _cut_evenly(count: int, most: int) -> Iterator[slice]:
-    """Slices of at most ``most``, of sizes as equal as can be."""
-    parts = -(-count // most)
-    for part in range(parts):
-        yield slice(part * count // parts, (part + 1) * count // parts)
+def _batches(geometry: Geometry, group: _Group) -> Iterator[Batch]:
+    """A group in batches of sizes as equal as can be.
 
-
-def _batch(
-    geometry: Geometry,
-    areas: dict[fx.Node, tuple[Ints, int, Ints, int]],
-    windows: Ints,
-    part: slice,
-) -> Batch:
-    """The windows of a slice of (rows x columns), each with its own places."""
-
-    def area(top: Ints, height: int, left: Ints, width: int) -> Area:
-        # Copies: a slice would keep the places of the whole group alive, batch after batch.
-        tops, lefts = (
-            places.reshape(-1)[part].copy() for places in np.meshgrid(top, left, indexing="ij")
-        )
-        return Area(tops, lefts, height, width)
-
-    own = {node: area(*edges) for node, edges in areas.items()}
-    whole = {
+    Maps with the same areas share them, for the many nodes of a block have the same ones.
+    """
+    whole = frozenset(
         node
-        for node, (_, height, _, width) in areas.items()
+        for node, (_, height, _, width) in group.edges.items()
         if (height, width) == map_of(geometry, node)
+    )
+    keys = {node: _key(edges) for node, edges in group.edges.items()}
+    places = {
+        keys[node]: np.meshgrid(edges[0], edges[2], indexing="ij")
+        for node, edges in group.edges.items()
     }
-    return Batch(windows[part], own, frozenset(whole))
+    parts = -(-len(group.windows) // group.most)
+    for part in range(parts):
+        cut = slice(*(edge * len(group.windows) // parts for edge in (part, part + 1)))
+        # Copies: a slice would keep the places of the whole group alive, batch after batch.
+        own = {
+            key: Area(top.reshape(-1)[cut].copy(), left.reshape(-1)[cut].copy(), key[1], key[3])
+            for key, (top, left) in places.items()
+        }
+        areas = {node: own[key] for node, key in keys.items()}
+        yield Batch(group.windows[cut], areas, whole)
+
+
+def _key(edges: Edges) -> tuple[bytes, int, bytes, int]:
+    top, height, left, width = edges
+    return top.tobytes(), height, left.tobytes(), width

@@ -23,7 +23,7 @@ from pipeline.analysis.transposes import (
 )
 from pipeline.models.cones import Cone, Geometry, Region, inside_mask
 from pipeline.models.graph import Node
-from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES, Window
+from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES
 from schemas.errors import LayerError
 
 Rule = Literal["deconvnet", "guided", "gradient"]
@@ -56,13 +56,6 @@ class WayUp:
     def __init__(self, geometry: Geometry, rule: Rule) -> None:
         self.geometry = geometry
         self.rule = rule
-        self._windows: dict[fx.Node, tuple[Window, Window] | None] = {}
-
-    def windows(self, node: Node) -> tuple[Window, Window] | None:
-        """See `Geometry.windows`; read off the module once, since every batch asks."""
-        if node.fx not in self._windows:
-            self._windows[node.fx] = self.geometry.windows(node)
-        return self._windows[node.fx]
 
     def saves(self, node: Node) -> str:
         """``nothing``, ``switches``, ``slope`` or ``inputs``: what a node's transpose needs.
@@ -72,7 +65,7 @@ class WayUp:
         """
         inputs = len(self.geometry.data_inputs(node.fx))
         if node.kind in MAX_POOLS:
-            return "switches" if self.windows(node) else "inputs"
+            return "switches" if self.geometry.windows(node) else "inputs"
         if node.kind in ACTIVATIONS:
             if self.rule == "gradient":
                 return "slope"
@@ -114,7 +107,7 @@ class WayUp:
             node = geometry.nodes[traced]
             if traced in wanted:
                 inputs = {source: alive[source] for source in geometry.data_inputs(traced)}
-                windows = self.windows(node)
+                windows = self.geometry.windows(node)
                 pad = (windows[0].padding, windows[1].padding) if windows else (0, 0)
                 self._save(saved, node, inputs, value, pad)
             if isinstance(value, Tensor):
@@ -157,7 +150,7 @@ class WayUp:
 
     def reads(self, node: Node, region: Region) -> Region:
         """The region of its input that a node's region reads, padding included."""
-        windows = self.windows(node)
+        windows = self.geometry.windows(node)
         if windows is None:
             return region
         down, across = region.down.through(windows[0]), region.across.through(windows[1])
@@ -171,7 +164,7 @@ class WayUp:
         return value.narrow(dims[1], reads.across.first - have.across.first, reads.across.size)
 
     def _run(self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds) -> Any:
-        windows = self.windows(node)
+        windows = self.geometry.windows(node)
         if windows is None:
             return call_with(self.geometry, node, inputs)
         (value,) = inputs.values()
@@ -186,7 +179,7 @@ class WayUp:
     ) -> tuple[Tensor, Tensor]:
         """The maxima and their switches; what lies outside the map never wins."""
         ((source, value),) = inputs.items()
-        windows = self.windows(node)
+        windows = self.geometry.windows(node)
         if windows is None:
             raise ValueError(f"{node.name} has no even windows, so its cone is not local")
         mask = self._mask(source, self.reads(node, region), seeds, value)
@@ -199,7 +192,7 @@ class WayUp:
         mask = self._mask(node.fx, region, seeds, value) if isinstance(value, Tensor) else None
         if mask is None:
             return value
-        fresh = self.windows(node) is not None
+        fresh = self.geometry.windows(node) is not None
         return value.masked_fill_(mask, 0) if fresh else value.masked_fill(mask, 0)
 
     def _mask(self, node: fx.Node, region: Region, seeds: Seeds, value: Tensor) -> Tensor | None:
@@ -211,7 +204,7 @@ class WayUp:
         self, saved: Saved, node: Node, inputs: dict[fx.Node, Any], value: Any, pad: tuple[int, int]
     ) -> None:
         kind = self.saves(node)
-        windows = self.windows(node)
+        windows = self.geometry.windows(node)
         if kind == "switches" and windows is not None:
             (before,) = inputs.values()
             saved[node.fx] = switches(before, windows, tuple(value.shape[2:]), pad)

@@ -119,6 +119,15 @@ class Geometry:
             for node in graph.nodes
             if node.fx in self.fields and node.kind in ELEMENTWISE and self._has_constant_map(node)
         }
+        # Read off the modules once: every batch of every walk asks for them.
+        self._inputs = {
+            node.fx: tuple(m for m in node.fx.all_input_nodes if self._carries_data(m))
+            for node in graph.nodes
+        }
+        self._windows = {node.fx: self._windows_of(node) for node in graph.nodes}
+
+    def _carries_data(self, node: fx.Node) -> bool:
+        return node in self.fields or node in self.tuples
 
     def _feeds_tensor(self, node: fx.Node) -> bool:
         return any(used in self.fields for used in node.all_input_nodes)
@@ -134,7 +143,7 @@ class Geometry:
         )
 
     def _is_constant(self, node: fx.Node) -> bool:
-        depends = node in self.fields or node in self.tuples or node.op == "placeholder"
+        depends = self._carries_data(node) or node.op == "placeholder"
         return not depends and all(self._is_constant(used) for used in node.all_input_nodes)
 
     def _constant(self, node: fx.Node) -> Any:
@@ -160,18 +169,21 @@ class Geometry:
 
     def windows(self, node: Node) -> tuple[Window, Window] | None:
         """The sliding windows of a convolution or pool; None for every other operation."""
-        if node.kind not in _WINDOWED:
+        return self._windows[node.fx]
+
+    def _windows_of(self, node: Node) -> tuple[Window, Window] | None:
+        if node.kind not in _WINDOWED or not self._inputs[node.fx]:
             return None
-        source = self.fields[self.data_inputs(node.fx)[0]]
+        source = self.fields[self._inputs[node.fx][0]]
         if not source.is_standard:
             return None
         arguments = arguments_of(node.fx, node.kind, self.graph.module)
         found = window_of(node.kind, arguments, (source.shape[2], source.shape[3]))
         return None if isinstance(found, str) else found
 
-    def data_inputs(self, node: fx.Node) -> list[fx.Node]:
+    def data_inputs(self, node: fx.Node) -> tuple[fx.Node, ...]:
         """The inputs that depend on the image, not sizes or parameters."""
-        return [m for m in node.all_input_nodes if m in self.fields or m in self.tuples]
+        return self._inputs[node]
 
     def slides(self, node: Node) -> tuple[Window, Window] | None:
         """The windows of a node whose every position reads a few around it; None for others."""

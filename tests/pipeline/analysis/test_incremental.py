@@ -35,7 +35,7 @@ class Case:
         self.geometry = Geometry(graph, trace_fields(graph, side))
         rows, columns = (windows_along(side, own, stride) for own in window)
         self.grid = Grid(rows, columns, window, side)
-        self.plan = make_plan(self.geometry, self.grid, batch_bytes=8 * 2**20)
+        self.plan = make_plan(self.geometry, self.grid, live_bytes=8 * 2**20)
         self.engine = Incremental(self.geometry, self.plan, watched)
 
     def scores(self, frame: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from itertools import combinations, pairwise
-
 import numpy as np
 import pytest
 from torchvision import models
 
-from pipeline.analysis import occlusion_plan
 from pipeline.analysis.occlusion_plan import OcclusionPlan, make_plan
 from pipeline.analysis.window_grid import Grid, windows_along
 from pipeline.models.cones import Geometry
@@ -31,7 +28,7 @@ def grid_of(window: tuple[int, int], stride: int) -> Grid:
 @pytest.fixture(scope="module", params=["vgg11", "squeezenet1_1", "resnet18"])
 def planned(request: pytest.FixtureRequest) -> tuple[Geometry, Grid, OcclusionPlan]:
     geometry, grid = geometry_of(request.param), grid_of((9, 14), 10)
-    return geometry, grid, make_plan(geometry, grid, batch_bytes=BYTES)
+    return geometry, grid, make_plan(geometry, grid, live_bytes=BYTES)
 
 
 def test_plan_holds_every_window_once(planned: tuple[Geometry, Grid, OcclusionPlan]):
@@ -87,8 +84,8 @@ def test_the_pixels_area_is_the_window_itself(planned: tuple[Geometry, Grid, Occ
 def test_plan_of_fewer_bytes_has_smaller_batches():
     geometry, grid = geometry_of("squeezenet1_1"), grid_of((9, 9), 6)
 
-    wide = make_plan(geometry, grid, batch_bytes=512 * 2**20)
-    narrow = make_plan(geometry, grid, batch_bytes=2**20)
+    wide = make_plan(geometry, grid, live_bytes=512 * 2**20)
+    narrow = make_plan(geometry, grid, live_bytes=2**20)
 
     assert max(len(b.windows) for b in narrow.batches) < max(len(b.windows) for b in wide.batches)
     assert narrow.cost > wide.cost
@@ -97,38 +94,16 @@ def test_plan_of_fewer_bytes_has_smaller_batches():
 def test_plan_is_worth_it_for_small_windows_only():
     geometry = geometry_of("vgg11")
 
-    assert make_plan(geometry, grid_of((8, 8), 16), batch_bytes=BYTES).worth_it
-    assert not make_plan(geometry, grid_of((90, 90), 6), batch_bytes=BYTES).worth_it
+    assert make_plan(geometry, grid_of((8, 8), 16), live_bytes=BYTES).worth_it
+    assert not make_plan(geometry, grid_of((90, 90), 6), live_bytes=BYTES).worth_it
 
 
 def test_plan_is_the_same_each_time():
     first, second = (
-        make_plan(geometry_of("resnet18"), grid_of((12, 12), 12), batch_bytes=BYTES)
+        make_plan(geometry_of("resnet18"), grid_of((12, 12), 12), live_bytes=BYTES)
         for _ in range(2)
     )
 
     assert first.cost == second.cost
     for one, other in zip(first.batches, second.batches, strict=True):
         assert np.array_equal(one.windows, other.windows)
-
-
-@pytest.mark.parametrize("classes", [1, 2, 3, 5])
-def test_cheapest_cuts_equal_those_of_trying_all(classes: int):
-    count = 7
-    price = np.random.default_rng(classes).uniform(1, 9, (count, count + 1))
-
-    def total(cuts: tuple[int, ...]) -> float:
-        edges = [0, *cuts, count]
-        return sum(price[a, b] for a, b in pairwise(edges))
-
-    best = min(
-        total(cuts)
-        for pieces in range(1, classes + 1)
-        for cuts in combinations(range(1, count), pieces - 1)
-    )
-
-    found = occlusion_plan._cheapest_cuts(price, count, classes)
-
-    assert sum(price[a, b] for a, b in found) == pytest.approx(best)
-    assert [a for a, _ in found[1:]] == [b for _, b in found[:-1]]
-    assert (found[0][0], found[-1][1]) == (0, count)
