@@ -13,7 +13,6 @@ import shlex
 import sys
 import time
 import traceback
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +27,7 @@ from jobs.job_flags import (
     PROJECT_FLAGS,
     SCAN_FLAGS,
 )
-from jobs.spec_io import dump_spec
+from jobs.submit import submit_app
 from schemas.errors import InputError, JobError, SpecError, UnitscopeError, nearest
 from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
 from schemas.secrets import WAY_OUT, holds_credentials
@@ -72,8 +71,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_submit_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
-app.add_typer(_submit_app, name="submit")
+app.add_typer(submit_app, name="submit")
 
 
 def _without_credentials(url: str) -> str:
@@ -145,78 +143,12 @@ def _scan(spec: ScanSpec) -> None:
     typer.echo(f"next: unitscope show {shlex.quote(spec.out)} --layer {layer} --unit 0 -o unit.png")
 
 
-def _submit_scan(spec: ScanSpec, *, address: str, submission_id: str | None, wait: bool) -> None:
-    try:
-        from pipeline.runtime import submit
-    except ModuleNotFoundError as error:
-        raise InputError(f"submit needs {error.name}; install unitscope[ray]") from error
-    for name, value in (("data", spec.data.uri), ("out", spec.out)):
-        if "://" not in value and not Path(value).is_absolute():
-            raise SpecError(
-                f"--{name} {value}: a relative path means nothing on the cluster; give a URL, or "
-                "an absolute path that every node mounts"
-            )
-    known = submit.submit("scan", dump_spec(spec), address=address, submission_id=submission_id)
-    typer.echo(f"submitted: {known}")
-    typer.echo(f"next: unitscope status {shlex.quote(spec.out)}")
-    if wait:
-        end = submit.wait(address, known, follow=lambda log: typer.echo(log, nl=False))
-        typer.echo(f"{known}: {end}")
-        if end != "SUCCEEDED":
-            raise JobError(
-                f"{known}: ended as {end}; its log: ray job logs --address {address} {known}"
-            )
-
-
 app.command(
     "scan",
     help="Scan a whole data set for the images that drive every unit most, and publish the "
     "tables. Killed at any moment, the same command resumes.\n\nExample: "
     "`unitscope scan --arch squeezenet1_1 --data photos --out runs/a`",
 )(spec_command(ScanSpec, SCAN_FLAGS, _scan))
-
-_submit_app.command(
-    "scan",
-    help="Run a scan as a job of a Ray cluster; the flags are those of `unitscope scan`.\n\n"
-    "Example: `unitscope submit scan --spec scan.yaml --address http://head:8265 --wait`",
-)(
-    spec_command(
-        ScanSpec,
-        SCAN_FLAGS,
-        _submit_scan,
-        extra=(
-            keyword(
-                "address",
-                str,
-                typer.Option(
-                    "--address", metavar="URL", help="The cluster's, like http://head:8265."
-                ),
-                default=...,
-            ),
-            keyword(
-                "submission_id",
-                str,
-                typer.Option(
-                    "--id",
-                    metavar="NAME",
-                    help="The job's name on the cluster; a name that was used before is refused, "
-                    "so that scan-<date> runs once a day however often cron asks.",
-                ),
-            ),
-            keyword(
-                "wait",
-                bool,
-                typer.Option("--wait", help="Wait for its end, and exit with 3 if it failed."),
-                default=False,
-            ),
-        ),
-    )
-)
-
-
-@_submit_app.callback()
-def submit() -> None:
-    """Run a job on a Ray cluster: `unitscope submit scan ... --address http://head:8265`."""
 
 
 class _Look(Spec):

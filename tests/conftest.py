@@ -1,6 +1,7 @@
 """Fixtures for every test: the shared data, and an S3 server on the loopback.
 
-Invariant: nothing here runs unless a test asks for it, and what it starts it stops.
+Invariant: nothing here runs unless a test asks for it, and what it starts it stops. Ray's token
+mode alone is set for all, because Ray reads it once, when it is imported.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SLOW_S = 0.3
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from schemas.errors import InputError, WorkerError, nearest
@@ -34,7 +35,7 @@ def submit(job: str, spec_yaml: str, *, address: str, submission_id: str | None 
 
     Raises:
         InputError: the job is unknown, or the id was used before on this cluster.
-        WorkerError: the job server does not answer or refuses.
+        WorkerError: the job server does not answer, wants a token, or refuses.
     """
     if job not in JOBS:
         raise InputError(f"there is no job {job!r}; {nearest(job, JOBS)}")
@@ -47,6 +48,8 @@ def submit(job: str, spec_yaml: str, *, address: str, submission_id: str | None 
                 runtime_env={"working_dir": folder},
                 submission_id=submission_id,
             )
+        except AuthenticationError as error:
+            raise _refused(address) from error
         except RuntimeError as error:
             if submission_id is not None and "already exists" in str(error):
                 raise InputError(
@@ -103,8 +106,18 @@ def wait(
 def _client(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise _refused(address) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"no Ray job server at {address}: {error}; give the dashboard's address, such as "
             "http://head:8265"
         ) from error
+
+
+def _refused(address: str) -> WorkerError:
+    return WorkerError(
+        f"the job server at {address} wants a token, and had none or another's; set "
+        "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token or RAY_AUTH_TOKEN_PATH to "
+        "its file (left out: ~/.ray/auth_token)"
+    )

@@ -18,7 +18,6 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import jobs
-import pipeline.runtime
 from jobs.cli import app
 from pipeline.store import JobFolder, JobStore
 from schemas.errors import JobError, LayerError
@@ -367,60 +366,3 @@ def test_gallery_writes_pages_and_says_what_to_open(tmp_path: Path):
     refused = _invoke(*arguments, "--layers", "conv3")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "nearest: conv" in refused.stderr
-
-
-class _Cluster:
-    """Stands in for the job server."""
-
-    def __init__(self, end: str = "SUCCEEDED") -> None:
-        self.end = end
-        self.calls: list[tuple[object, ...]] = []
-
-    def submit(
-        self, job: str, spec_yaml: str, *, address: str, submission_id: str | None = None
-    ) -> str:
-        self.calls.append((job, yaml.safe_load(spec_yaml), address, submission_id))
-        return submission_id or "raysubmit_1"
-
-    def wait(self, address: str, known: str, *, follow: Callable[[str], None]) -> str:
-        follow("a line of its log\n")
-        self.calls.append((address, known))
-        return self.end
-
-
-def _submit(
-    monkeypatch: pytest.MonkeyPatch, cluster: _Cluster, *arguments: str, out: str = "s3://b/run"
-) -> Result:
-    _replace(monkeypatch, pipeline.runtime, "submit", submit=cluster.submit, wait=cluster.wait)
-    return _invoke(
-        *("submit", "scan", "--arch", "vgg16", "--data", "/data", "--out", out),
-        *("--address", "http://head:8265"),
-        *arguments,
-    )
-
-
-def test_submit_sends_the_spec_and_says_how_to_look(monkeypatch: pytest.MonkeyPatch):
-    cluster = _Cluster()
-    result = _submit(monkeypatch, cluster, "--id", "scan-2026-11-24", "--top", "3")
-    assert result.exit_code == 0
-    [(job, sent, address, known)] = cluster.calls
-    spec = ScanSpec.model_validate(sent)
-    assert (job, address, known) == ("scan", "http://head:8265", "scan-2026-11-24")
-    assert (spec.out, spec.top, spec.model.arch) == ("s3://b/run", 3, "vgg16")
-    assert "submitted: scan-2026-11-24" in result.stdout
-    assert "unitscope status s3://b/run" in result.stdout
-
-
-@pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 3), ("STOPPED", 3)])
-def test_submit_wait_exits_as_the_job_ended(monkeypatch: pytest.MonkeyPatch, end: str, status: int):
-    result = _submit(monkeypatch, _Cluster(end), "--wait")
-    assert result.exit_code == status
-    assert "a line of its log" in result.stdout
-    assert f"raysubmit_1: {end}" in result.stdout
-
-
-def test_submit_relative_path_is_refused(monkeypatch: pytest.MonkeyPatch):
-    cluster = _Cluster()
-    result = _submit(monkeypatch, cluster, out="runs/a")
-    assert (result.exit_code, cluster.calls) == (2, [])
-    assert "--out runs/a: a relative path" in result.stderr

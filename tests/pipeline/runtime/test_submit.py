@@ -46,16 +46,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     head = subprocess.Popen(
         [sys.executable, "-c", HEAD],
-        env=os.environ | places | {"RAY_AUTH_MODE": "token"},
+        env=os.environ | places,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     with head:
         try:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("RAY_AUTH_MODE", "token")
-                yield head.stdout.readline().strip()
+            yield head.stdout.readline().strip()
         finally:
             head.stdin.close()
             head.wait(timeout=60)
@@ -86,6 +84,30 @@ def test_submitted_job_that_fails_is_told_and_ids_are_made_where_none_is_given(a
 def test_wait_for_an_unknown_job_is_refused(address: str):
     with pytest.raises(WorkerError, match="about 'nobody'"):
         wait(address, "nobody")
+
+
+STRANGER = """
+import sys
+from pipeline.runtime.submit import submit
+from schemas.errors import WorkerError
+try:
+    submit("scan", "", address=sys.argv[1])
+except WorkerError as error:
+    print(error)
+"""
+
+
+@pytest.mark.ray
+def test_submit_without_a_token_says_how_to_give_one(address: str, tmp_path: Path):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    command = [sys.executable, "-c", STRANGER, address]
+
+    done = subprocess.run(
+        command, env=env | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+
+    assert f"the job server at {address} wants a token" in done.stdout
+    assert "RAY_AUTH_MODE=token" in done.stdout
 
 
 def test_submit_of_an_unknown_job_names_the_known_ones():
