@@ -26,6 +26,7 @@ from pipeline.models.cones import Geometry
 from pipeline.models.footprints import Reach, footprints
 from pipeline.models.load import load_model
 from pipeline.models.network import TracedNetwork, open_network
+from pipeline.runtime.allocator import keep_freed_memory
 from schemas.jobs import OccludeSpec, ScanSpec, SlidingWindow
 from schemas.specs import ModelSpec, Resources
 
@@ -103,6 +104,7 @@ class Subject:
 def run(options: Options) -> Iterator[Comparison]:
     """Five networks at window 16, others beside whole passes, memory, VGG-16 at window 8."""
     torch.set_num_threads(os.cpu_count() or 1)
+    keep_freed_memory()  # as a worker does; the other sides gain as much
     pairs = 1 if options.quick else 3
     for arch in ("squeezenet1_1", "alexnet", "resnet18", "zfnet")[: 2 if options.quick else None]:
         yield from _of(Subject(arch), 16, pairs)
