@@ -16,7 +16,6 @@ import pandas as pd
 from pipeline.report.folder_swap import replacing
 from pipeline.report.gallery import INDEX, Written, write_gallery
 from pipeline.report.occlusion_reader import count_occluded
-from pipeline.report.overview_data import project_command
 from pipeline.runtime.progress import make_progress
 from pipeline.store import JobFolder, open_run
 from pipeline.store.objects import local_path
@@ -88,10 +87,10 @@ def as_text(built: Built) -> str:
         f"open {built.index}",
     ]
     if written.unprojected:
-        lines.append(
-            f"{written.unprojected:,} of {written.layers:,} layers show patches only; next: "
-            f"{project_command(built.run)}, then the gallery again"
-        )
+        only = f"{written.unprojected:,} of {written.layers:,} layers show patches only"
+        why = "the projections are of other layers"
+        then = f"next: {written.hint}, then the gallery again" if written.hint else why
+        lines.append(f"{only}; {then}")
     return "\n".join(lines)
 
 

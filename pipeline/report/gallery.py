@@ -57,6 +57,7 @@ class Written:
         units: cards on them.
         dead: of these, without a sheet.
         unprojected: layers without any projection.
+        hint: a command that would add projections; empty where none would.
         occluded: images with an occlusion page.
         bytes: of all files.
     """
@@ -65,6 +66,7 @@ class Written:
     units: int
     dead: int
     unprojected: int
+    hint: str
     occluded: int
     bytes: int
 
@@ -119,6 +121,7 @@ class _Gallery:
             units=sum(each.units for each in facts),
             dead=sum(each.dead for each in facts),
             unprojected=sum(not row.shape.paired for row in shown),
+            hint=page.hint,
             occluded=occluded,
             bytes=self._bytes,
         )
@@ -145,7 +148,7 @@ class _Gallery:
                 for row, found in several
             ]
             self._advance(images=len(rows))
-        hint = "" if shape.paired else project_command(self._run.url)
+        hint = "" if shape.paired else project_command(self._run.url, self._projection())
         page = LayerPage(facts, shape, tuple(cards), *neighbours, hint)
         self._put(facts.page, pages.layer_html(page).encode())
         self._put(facts.details, pages.details_js(details).encode())

@@ -94,15 +94,18 @@ def overview(
         title=spec.model.arch,
         run=mask(run),
         facts=tuple(facts),
-        hint=project_command(run) if missing else "",
+        hint=project_command(run, project) if missing else "",
         layers=tuple(layers),
         occluded=occluded,
     )
 
 
-def project_command(run: str) -> str:
-    """The command that adds projections to a run."""
-    return f"unitscope project {shlex.quote(mask(run))}"
+def project_command(run: str, project: Manifest | None) -> str:
+    """The command that adds projections to a run; empty where some are published.
+
+    A projection of other layers is another plan, which their folder refuses.
+    """
+    return "" if project is not None else f"unitscope project {shlex.quote(mask(run))}"
 
 
 def _moment(iso: str) -> str:

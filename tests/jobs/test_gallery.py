@@ -117,6 +117,18 @@ def test_as_text_says_where_and_what_would_add_to_it(tmp_path: Path):
     assert "unitscope project" not in as_text(run(_spec(url)))
 
 
+def test_as_text_of_a_run_with_some_layers_projected_promises_no_more(tmp_path: Path):
+    url = _scan(tmp_path)
+    made_up_run.project(url, dict(list(LAYERS.items())[:1]))
+
+    words = as_text(run(_spec(url)))
+
+    assert "2 of 3 layers show patches only; the projections are of other layers" in words
+    pages = list((tmp_path / "run" / "gallery").rglob("*.html"))
+    assert len(pages) == 4
+    assert not any("unitscope project" in page.read_text() for page in pages)
+
+
 def test_run_occluded_images_are_written_told_and_linked(tmp_path: Path):
     url = _scan(tmp_path)
     made_up_run.occlude(url, [2, 7], layer="features.0")

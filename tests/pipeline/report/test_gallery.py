@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.report.gallery import UNITS_AT_ONCE, Written, write_gallery
@@ -127,17 +128,23 @@ def test_write_gallery_twice_gives_the_same_bytes(tmp_path: Path):
     assert _files(tmp_path / "one") == _files(tmp_path / "two")
 
 
-def test_write_gallery_without_projections_shows_patches_and_says_how_to_add_them(tmp_path: Path):
+@pytest.mark.parametrize(("projected", "unprojected"), [({}, 2), ({"conv2": 3}, 1)])
+def test_write_gallery_without_projections_shows_patches_and_says_how_to_add_them(
+    tmp_path: Path, projected: dict[str, int], unprojected: int
+):
+    """Where other layers are projected, their folder refuses more: no command is promised."""
     url = made_up_run.scan(tmp_path / "run", LAYERS)
-    made_up_run.project(url, {"conv2": 3})
+    if projected:
+        made_up_run.project(url, projected)
     written = _write(url, tmp_path / "pages")
-    assert written.unprojected == 1
     words = f"unitscope project {url}"
     said = [
         words in (tmp_path / "pages" / page).read_text()
         for page in ("index.html", "layers/000-conv1.html", "layers/001-conv2.html")
     ]
-    assert said == [True, True, False]
+    assert written.unprojected == unprojected
+    assert written.hint == ("" if projected else words)
+    assert said == [not projected] * 3
     data = (tmp_path / "pages" / "sheets" / "000-conv1" / "00000.webp").read_bytes()
     assert Image.open(io.BytesIO(data)).size == (52, 52)
 

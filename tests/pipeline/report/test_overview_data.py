@@ -48,7 +48,7 @@ def test_overview_shows_no_credentials(tmp_path: Path):
     manifest = open_run(url).manifest("scan")
     page = overview("https://u:secret@host/run", manifest, None, [_row(1, 0, paired=False)])
     assert "secret" not in repr(page)
-    assert "secret" not in project_command("https://u:secret@host/run")
+    assert "secret" not in project_command("https://u:secret@host/run", None)
 
 
 @pytest.mark.parametrize(("paired", "count"), [(True, 4), (False, 8)])
