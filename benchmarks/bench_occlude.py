@@ -33,9 +33,9 @@ from schemas.specs import ModelSpec, Resources
 FRAME = 224
 STRIDE = 8
 _MIB = 2**20
-# Whole passes gain by batches of up to 8 frames of VGG-16: they get twice the default.
-_DENSE_BYTES = 2 * OccludeSpec.model_fields["batch_bytes"].default
-_BATCH_BYTES = OccludeSpec.model_fields["batch_bytes"].default
+_BATCH_BYTES: int = OccludeSpec.model_fields["batch_bytes"].default
+# Whole passes gain by batches of up to 8 frames of VGG-16.
+_DENSE_BYTES = 2 * _BATCH_BYTES
 _PERTURBATIONS = (1, 8, 32, 64)
 TARGETS = {
     "squeezenet1_1": ("at least 3", ""),

@@ -8,17 +8,14 @@ expected error leaves as one message on stderr and its exit status.
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import sys
 import time
-import traceback
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from jobs.demo import demo
+from jobs.exits import ExitGroup, run_and_exit, say
 from jobs.flags import keyword, spec_command
 from jobs.job_flags import (
     GALLERY_FLAGS,
@@ -28,43 +25,13 @@ from jobs.job_flags import (
     SCAN_FLAGS,
 )
 from jobs.submit import submit_app
-from schemas.errors import InputError, JobError, SpecError, UnitscopeError, nearest
+from schemas.errors import InputError, SpecError, nearest
 from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
 from schemas.secrets import WAY_OUT, holds_credentials
 from schemas.specs import ModelSpec, PreprocessSpec, Spec
 
-_MACHINE = (
-    "; the disk, the network or a right on this machine is at fault; mend it, then run the same "
-    "command again: it resumes"
-)
-
-
-class _Group(TyperGroup):
-    """Turns what a command raises into a message and an exit status."""
-
-    def invoke(self, ctx: Any) -> object:
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, typer.Abort) as stop:
-            _say("unitscope: interrupted; run again to resume")
-            raise typer.Exit(130) from stop
-        except BrokenPipeError as gone:
-            # The reader has what it wanted; Python would still complain when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from gone
-        except (UnitscopeError, OSError) as error:
-            from pipeline.store.masking import mask
-
-            if ctx.params["debug"]:
-                traceback.print_exc()
-            ours = isinstance(error, UnitscopeError)
-            _say(f"unitscope: {mask(str(error))}{'' if ours else _MACHINE}")
-            status = getattr(error, "exit_status", JobError.exit_status)
-            raise typer.Exit(status) from error
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=ExitGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -92,12 +59,7 @@ AsJson = Annotated[bool, _JSON]
 
 def main() -> None:
     """Run the command of ``sys.argv`` and exit with its status."""
-    try:
-        app(prog_name="unitscope")
-    except Exception:  # noqa: BLE001 (Python would exit with 1, which says "an audit found something")
-        traceback.print_exc()
-        _say("unitscope: this is an error of Unitscope itself; please report the lines above")
-        sys.exit(JobError.exit_status)
+    run_and_exit(app)
 
 
 @app.callback()
@@ -135,7 +97,7 @@ def _scan(spec: ScanSpec) -> None:
         how += f" ({(images + rejects) / seconds:.1f} images/s)"
     typer.echo(f"scan {how}: {images:,} images, {rejects:,} rejects, in {spec.out}")
     if sick := manifest.identity.get("weights_nonfinite"):
-        _say(
+        say(
             f"unitscope: weights that are NaN or infinite: {sick:,}; no activation that they spoil "
             "is ranked, and the column nonfinite of scan/units counts them"
         )
@@ -320,7 +282,3 @@ def schema(
     if job not in JOBS:
         raise InputError(f"{job}: no such job; {nearest(job, JOBS)}")
     typer.echo(json.dumps(JOBS[job].model_json_schema(), indent=2))
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

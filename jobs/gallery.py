@@ -31,13 +31,11 @@ class Built:
     """A gallery that was written.
 
     Attributes:
-        run: the run's folder, as it was given.
         index: its first page.
         written: what it holds.
         seconds: how long it took.
     """
 
-    run: str
     index: Path
     written: Written
     seconds: float
@@ -73,7 +71,7 @@ def run(spec: GallerySpec) -> Built:
             f"{folder}: the gallery cannot be written there ({error.strerror}); give another local "
             "folder by --out, or make room"
         ) from error
-    return Built(spec.run, folder / INDEX, written, time.monotonic() - started)
+    return Built(folder / INDEX, written, time.monotonic() - started)
 
 
 def as_text(built: Built) -> str:

@@ -24,12 +24,11 @@ TOP_LEVEL = {
 }  # fmt: skip
 
 FORBIDDEN = {"schemas": {"pipeline", "jobs"}, "pipeline": {"jobs"}, "jobs": set()}
-JOB_HELP = {"flags", "flow", "job_flags", "layer_table", "scanned", "spec_io", "spec_yaml"}
+JOB_HELP = {"exits", "flags", "flow", "job_flags", "layer_table", "scanned", "spec_io", "spec_yaml"}
 JOB_FACES = {"cli", "__main__"}
 
 FILE_LINES, FILE_LINES_WITH_REASON = 300, 400
 LONG_FILES = {
-    "jobs/cli.py": "every command of the command line stands in one place",
     "schemas/tables.py": "every table stands in one place",
 }
 FUNCTION_LINES = 40

@@ -99,6 +99,7 @@ class _Gallery:
         self._sheet_px = sheet_px
         self._advance = advance
         self._reader = PatchReader(run)
+        self._projection = _projection(run)
         self._bytes = 0
 
     def write(self, layers: pd.DataFrame) -> Written:
@@ -112,7 +113,7 @@ class _Gallery:
         ]
         occluded = self._occlusions(facts)
         scan = self._run.manifest("scan")
-        page = overview(self._run.url, scan, self._projection(), shown, occluded=occluded)
+        page = overview(self._run.url, scan, self._projection, shown, occluded=occluded)
         self._put(INDEX, pages.overview_html(page).encode())
         for name in pages.STATIC_FILES:
             self._put(f"static/{name}", pages.static_file(name))
@@ -148,7 +149,7 @@ class _Gallery:
                 for row, found in several
             ]
             self._advance(images=len(rows))
-        hint = "" if shape.paired else project_command(self._run.url, self._projection())
+        hint = "" if shape.paired else project_command(self._run.url, self._projection)
         page = LayerPage(facts, shape, tuple(cards), *neighbours, hint)
         self._put(facts.page, pages.layer_html(page).encode())
         self._put(facts.details, pages.details_js(details).encode())
@@ -179,8 +180,9 @@ class _Gallery:
     def _units(self, layer: str) -> pd.DataFrame:
         return self._run.table("units", job="scan", layer=layer)
 
-    def _projection(self) -> Manifest | None:
-        try:
-            return self._run.manifest("project")
-        except NotPublishedError:
-            return None
+
+def _projection(run: Run) -> Manifest | None:
+    try:
+        return run.manifest("project")
+    except NotPublishedError:
+        return None

@@ -48,8 +48,6 @@ def submit(job: str, spec_yaml: str, *, address: str, submission_id: str | None 
                 runtime_env={"working_dir": folder},
                 submission_id=submission_id,
             )
-        except AuthenticationError as error:
-            raise _refused(address) from error
         except RuntimeError as error:
             if submission_id is not None and "already exists" in str(error):
                 raise InputError(
@@ -107,17 +105,13 @@ def _client(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
-        raise _refused(address) from error
+        raise WorkerError(
+            f"the job server at {address} wants a token, and had none or another's; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token or RAY_AUTH_TOKEN_PATH "
+            "to its file (left out: ~/.ray/auth_token)"
+        ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"no Ray job server at {address}: {error}; give the dashboard's address, such as "
             "http://head:8265"
         ) from error
-
-
-def _refused(address: str) -> WorkerError:
-    return WorkerError(
-        f"the job server at {address} wants a token, and had none or another's; set "
-        "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token or RAY_AUTH_TOKEN_PATH to "
-        "its file (left out: ~/.ray/auth_token)"
-    )

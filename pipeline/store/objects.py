@@ -195,6 +195,7 @@ def probe(folder: str) -> None:
     try:
         put_once(url, b"first")
         standing = put_once(url, b"second")
+    # The ways in which fsspec's drivers say that they do not know the mode "create".
     except (NotImplementedError, TypeError, ValueError) as error:
         raise UnsafeStoreError(
             f"{mask(folder)}: its fsspec driver has no put-if-absent ({error}); {way_out}"

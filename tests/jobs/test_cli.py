@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -20,7 +19,6 @@ from typer.testing import CliRunner, Result
 import jobs
 from jobs.cli import app
 from pipeline.store import JobFolder, JobStore
-from schemas.errors import JobError, LayerError
 from schemas.jobs import ScanSpec
 from schemas.manifest import Manifest, Provenance
 from schemas.specs import ModelSpec, PreprocessSpec
@@ -143,40 +141,6 @@ def test_scan_prints_what_was_done_and_what_comes_next(
     assert again.exit_code == 0
     assert "already done (2026-11-24" in again.stdout
     assert "images/s" not in again.stdout
-
-
-@pytest.mark.parametrize(
-    ("error", "status"), [(LayerError("no layer x; nearest: y"), 2), (JobError("disk full"), 3)]
-)
-def test_scan_expected_error_is_one_message_and_its_status(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
-):
-    _replace(monkeypatch, jobs, "scan", run=_raising(error))
-    result = _invoke("scan", *REQUIRED, str(tmp_path))
-    assert (result.exit_code, result.stdout) == (status, "")
-    assert result.stderr == f"unitscope: {error}\n"
-    shown = _invoke("--debug", "scan", *REQUIRED, str(tmp_path))
-    assert shown.exit_code == status
-    assert "Traceback" in shown.stderr
-    assert shown.stderr.endswith(f"unitscope: {error}\n")
-
-
-def test_scan_fault_of_the_machine_is_one_message_without_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    fault = OSError(errno.EIO, "Input/output error", "s3://me:hunter2@bucket/a")
-    _replace(monkeypatch, jobs, "scan", run=_raising(fault))
-    result = _invoke("scan", *REQUIRED, str(tmp_path))
-    assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.startswith("unitscope: [Errno 5] Input/output error: 's3://***@bucket/a'")
-    assert result.stderr.endswith("run the same command again: it resumes\n")
-
-
-def test_scan_interrupted_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    _replace(monkeypatch, jobs, "scan", run=_raising(KeyboardInterrupt()))
-    result = _invoke("scan", *REQUIRED, str(tmp_path))
-    assert result.exit_code == 130
-    assert result.stderr == "unitscope: interrupted; run again to resume\n"
 
 
 def test_main_interrupt_signal_exits_with_130_and_no_traceback(tmp_path: Path):
