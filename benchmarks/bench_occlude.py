@@ -20,10 +20,10 @@ from torch import Tensor, nn
 import jobs.scan
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
-from pipeline.analysis.node_costs import NodeCosts
-from pipeline.analysis.occlusion import Occluder
-from pipeline.models.cones import Geometry
-from pipeline.models.footprints import Reach, footprints
+from pipeline.analysis.occlusion.occluder import Occluder
+from pipeline.models.affected_regions import Reach, footprints
+from pipeline.models.flops import NodeCosts
+from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
 from pipeline.models.network import TracedNetwork, open_network
 from pipeline.runtime.allocator import keep_freed_memory

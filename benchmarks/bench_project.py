@@ -22,10 +22,10 @@ from torch import Tensor, nn
 import jobs.scan
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, stopwatch
-from pipeline.analysis.projector import Projector, Targets
-from pipeline.data.frames import normalise
+from pipeline.analysis.deconvnet.projector import Projector, Targets
 from pipeline.data.listing import list_images
 from pipeline.data.loader import ImageLoader
+from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
 from pipeline.stages.precision import prepare

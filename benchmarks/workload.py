@@ -19,9 +19,9 @@ import torch
 
 import jobs.scan
 from benchmarks.timing import Lap
-from pipeline.data.frames import normalise
 from pipeline.data.listing import list_images
 from pipeline.data.loader import ImageLoader
+from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.runtime.worker import limit_threads
 from pipeline.stages.precision import prepare

@@ -24,8 +24,8 @@ from schemas.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.models.scene_net import Training
-    from pipeline.report.telling import Telling
+    from pipeline.demo.choose_units import Telling
+    from pipeline.demo.small_net import Training
 
 ARCH = "small_zfnet"
 PASSES_A_MINUTE = 10
@@ -95,8 +95,8 @@ def demo(
 
     Example: `unitscope demo --out runs/demo --minutes 2`
     """
-    from pipeline.models.scene_net import Training
-    from pipeline.store.objects import local_path
+    from pipeline.demo.small_net import Training
+    from pipeline.io.objects import local_path
 
     if local_path(out) is None:
         raise SpecError(f"--out {out}: the demo draws and trains here; give a local folder")
@@ -126,7 +126,7 @@ def draw(files: Files, training: Training) -> None:
     Raises:
         DatasetError: the folder holds another number of pictures.
     """
-    from pipeline.data.scenes import CLASSES, write_scenes
+    from pipeline.demo.scenes import CLASSES, write_scenes
 
     started = time.monotonic()
     how = "already drawn"
@@ -144,9 +144,9 @@ def learn(files: Files, training: Training) -> None:
         DatasetError: a picture cannot be read.
         SpecError: the folder holds weights that were made otherwise.
     """
-    from pipeline.analysis.training import Epoch
-    from pipeline.models.scene_net import read_record, train_scene_net
-    from pipeline.store.objects import put_once
+    from pipeline.demo.small_net import read_record, train_scene_net
+    from pipeline.demo.train import Epoch
+    from pipeline.io.objects import put_once
 
     def say(epoch: Epoch) -> None:
         typer.echo(
@@ -203,9 +203,9 @@ def telling_units(files: Files) -> list[Telling]:
     """
     import pandas as pd
 
-    from pipeline.analysis.parts import part_scores
-    from pipeline.data.scenes import CLASSES
-    from pipeline.report.telling import choose_telling
+    from pipeline.demo.choose_units import choose_telling
+    from pipeline.demo.part_scores import part_scores
+    from pipeline.demo.scenes import CLASSES
     from pipeline.store import open_run
 
     run = open_run(files.out)
@@ -222,8 +222,8 @@ def telling_units(files: Files) -> list[Telling]:
 
 def draw_units(files: Files, units: list[Telling]) -> None:
     """Draw the units side by side, each with the part that it looks for."""
-    from pipeline.report.figure import draw_figure
-    from pipeline.report.unit_pages import read_units
+    from pipeline.demo.figure import draw_figure
+    from pipeline.report.unit_record import read_units
     from pipeline.store import open_run
 
     run = open_run(files.out)
@@ -271,7 +271,7 @@ def _parts_in_frames(files: Files) -> pd.DataFrame:
     """``boxes.csv`` in pixels of the network's input frame, as `part_scores` reads it."""
     import pandas as pd
 
-    from pipeline.data.scenes import SCENE_PX
+    from pipeline.demo.scenes import SCENE_PX
     from pipeline.models.zfnet import PREPROCESS
 
     preprocess, edges = PREPROCESS[ARCH], ["y0", "x0", "y1", "x1"]

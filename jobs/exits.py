@@ -4,7 +4,6 @@ Invariant: every expected error leaves as one message; what is not expected leav
 and never with the status 1, which says that an audit found something.
 """
 
-# ruff: noqa: PLC0415 (heavy modules are imported by the command that needs them)
 from __future__ import annotations
 
 import os
@@ -16,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from schemas.errors import JobError, UnitscopeError
+from schemas.secrets import mask
 
 _MACHINE = (
     "; the disk, the network or a right on this machine is at fault; mend it, then run the same "
@@ -42,8 +42,6 @@ class ExitGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from gone
         except (UnitscopeError, OSError) as error:
-            from pipeline.store.masking import mask
-
             if ctx.params["debug"]:
                 traceback.print_exc()
             ours = isinstance(error, UnitscopeError)

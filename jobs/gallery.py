@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.report.folder_swap import replacing
+from pipeline.io.folder_swap import replacing
+from pipeline.io.objects import local_path
 from pipeline.report.gallery import INDEX, Written, write_gallery
-from pipeline.report.occlusion_reader import count_occluded
+from pipeline.report.sections.occlusion.reader import count_occluded
 from pipeline.runtime.progress import make_progress
 from pipeline.store import JobFolder, open_run
-from pipeline.store.objects import local_path
 from schemas.errors import LayerError, SpecError, nearest
 from schemas.jobs import GallerySpec
 from schemas.specs import LayerSelection

@@ -13,20 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jobs import flow
-from jobs.scanned import Scanned, open_scanned
-from pipeline.analysis.occlusion import require_fit
-from pipeline.data.boxes import Boxes, manifest_boxes, read_boxes
+from jobs import engine
+from jobs.published_scan import Scanned, open_scanned
+from pipeline.analysis.occlusion.occluder import require_fit
+from pipeline.data.object_boxes import Boxes, manifest_boxes, read_boxes
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.models.network import Network, TracedNetwork
 from pipeline.stages.occlude import PARTS, OccludeStage
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
-from pipeline.store.masking import mask
 from pipeline.store.provenance import collect
 from schemas.errors import DatasetError, LayerError, ModelError, SpecError, nearest
 from schemas.jobs import ImageSelection, OccludeSpec
 from schemas.manifest import SCHEMA_VERSION, Manifest, Plan, fingerprint
+from schemas.secrets import mask
 from schemas.tables import Table
 
 
@@ -55,11 +55,11 @@ def run(spec: OccludeSpec) -> Manifest:
         JobError: the work failed; the same call resumes.
     """
     work = _prepare(spec)
-    return flow.finish(work.store, work.plan, lambda: _work_through(work))
+    return engine.finish(work.store, work.plan, lambda: _work_through(work))
 
 
 def _prepare(spec: OccludeSpec) -> _Work:
-    flow.require_device(spec.resources)
+    engine.require_device(spec.resources)
     scanned = open_scanned(spec.run)
     network = scanned.network()
     layer = watched_layer(network, spec.layer)
@@ -68,7 +68,7 @@ def _prepare(spec: OccludeSpec) -> _Work:
     images = scanned.images(_chosen(scanned, spec.images))
     boxes = _boxes(spec, scanned, images)
     store = JobStore(JobFolder(spec.run, "occlude"))
-    threads = flow.resolved_threads(spec.resources, store)
+    threads = engine.resolved_threads(spec.resources, store)
     shard_size = default_shard_size(images.num_rows, 1)
     identity = _identity(spec, scanned, layer, images, boxes)
     identity |= {"threads": threads, "shard_size": shard_size}
@@ -110,7 +110,7 @@ def _identity(
         "engine": spec.engine,
         "batch_bytes": spec.batch_bytes,
         "device": spec.resources.device,
-        "versions": flow.versions(),
+        "versions": engine.versions(),
     }
 
 
@@ -220,7 +220,7 @@ def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
 def _work_through(work: _Work) -> Manifest:
     work.store.put_image_list(work.images)
     plan = work.store.open_plan(work.plan)
-    summary = flow.run_plan(work.stage, work.store, PARTS, plan.shards, threads=work.threads)
+    summary = engine.run_plan(work.stage, work.store, PARTS, plan.shards, threads=work.threads)
     markers = work.store.markers()
 
     def parts(table: Table) -> Iterable[pa.Table]:
@@ -234,7 +234,7 @@ def _work_through(work: _Work) -> Manifest:
             identity=plan.identity,
             spec=work.spec.model_dump(mode="json"),
             tables={
-                name: flow.put_by_rows(work.store, table, parts(table))
+                name: engine.put_by_rows(work.store, table, parts(table))
                 for name, table in PARTS.items()
             },
             counts=summary.counts | {"shards": len(plan.shards), "retries": summary.retries},

@@ -12,15 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import flow
-from jobs.scanned import Scanned, open_scanned
-from pipeline.analysis.projector import Projector
+from jobs import engine
+from jobs.published_scan import Scanned, open_scanned
+from pipeline.analysis.deconvnet.projector import Projector
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.stages.project import ProjectStage, part_name, parts
 from pipeline.store.commit import JobStore
+from pipeline.store.encode import Run
 from pipeline.store.layout import JobFolder, layer_file
 from pipeline.store.provenance import collect
-from pipeline.store.tables import Run
 from schemas.errors import LayerError, ModelError, nearest
 from schemas.jobs import ProjectSpec
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
@@ -58,11 +58,11 @@ def run(spec: ProjectSpec) -> Manifest:
         JobError: the work failed; the same call resumes.
     """
     work = _prepare(spec)
-    return flow.finish(work.store, work.plan, lambda: _work_through(work))
+    return engine.finish(work.store, work.plan, lambda: _work_through(work))
 
 
 def _prepare(spec: ProjectSpec) -> _Work:
-    flow.require_device(spec.resources)
+    engine.require_device(spec.resources)
     scanned = open_scanned(spec.run)
     scan = scanned.spec
     layers = _selected(scanned.run, spec.layers)
@@ -70,7 +70,7 @@ def _prepare(spec: ProjectSpec) -> _Work:
     units = _units(spec.units)
     images = scanned.images(_images_with_patches(scanned.run, tuple(layers), units))
     store = JobStore(JobFolder(spec.run, "project"))
-    threads = flow.resolved_threads(spec.resources, store)
+    threads = engine.resolved_threads(spec.resources, store)
     shard_size = default_shard_size(images.num_rows, spec.batch_size)
     identity = _identity(spec, scanned.manifest, list(layers))
     identity |= {"threads": threads, "shard_size": shard_size}
@@ -109,7 +109,7 @@ def _identity(spec: ProjectSpec, scan: Manifest, layers: list[str]) -> dict[str,
         "batch_size": spec.batch_size,
         "picture_px": spec.picture_px,
         "device": spec.resources.device,
-        "versions": flow.versions(),
+        "versions": engine.versions(),
     }
 
 
@@ -175,7 +175,7 @@ def _images_with_patches(
 def _work_through(work: _Work) -> Manifest:
     work.store.put_image_list(work.images)
     plan = work.store.open_plan(work.plan)
-    summary = flow.run_plan(
+    summary = engine.run_plan(
         work.stage, work.store, parts(work.stage.layers), plan.shards, threads=work.threads
     )
     return work.store.publish(

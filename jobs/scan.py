@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import flow
+from jobs import engine
 from pipeline.data.listing import dataset_digest, list_images
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.models.layer import Layer
@@ -67,11 +67,11 @@ def run(spec: ScanSpec) -> Manifest:
         JobError: the work failed; what was committed stays, and the same call resumes.
     """
     work = _prepare(spec)
-    return flow.finish(work.store, work.plan, lambda: _work_through(work))
+    return engine.finish(work.store, work.plan, lambda: _work_through(work))
 
 
 def _prepare(spec: ScanSpec) -> _Work:
-    flow.require_device(spec.resources)
+    engine.require_device(spec.resources)
     rows = list_images(spec.data)
     loaded = load_model(spec.model)
     preprocess = spec.preprocess or loaded.preprocess
@@ -79,7 +79,7 @@ def _prepare(spec: ScanSpec) -> _Work:
     layers = select_layers(network, spec.layers)
     folder = JobFolder(spec.out, "scan")
     store = JobStore(folder)
-    threads = flow.resolved_threads(spec.resources, store)
+    threads = engine.resolved_threads(spec.resources, store)
     shard_size = spec.shard_size or default_shard_size(rows.num_rows, spec.batch_size)
     identity = _identity(spec, loaded, preprocess, network, layers)
     identity["images"] = {"count": rows.num_rows, "sha256": dataset_digest(rows)}
@@ -126,14 +126,14 @@ def _identity(
         "batch_size": spec.batch_size,
         "precision": spec.precision,
         "device": spec.resources.device,
-        "versions": flow.versions(),
+        "versions": engine.versions(),
     }
 
 
 def _work_through(work: _Work) -> Manifest:
     work.store.put_image_list(work.rows)
     plan = work.store.open_plan(work.plan)
-    summary = flow.run_plan(
+    summary = engine.run_plan(
         work.stage, work.store, scan_tables.PARTS, plan.shards, threads=work.threads
     )
     _require_few_rejects(work, summary)
@@ -177,14 +177,14 @@ def _merge(work: _Work, plan: Plan) -> dict[str, tuple[FileRecord, ...]]:
     total = reduce(add, map(scan_tables.sums_of, parts("part_units")))
     top_tables = tops.tables(work.layers, work.rows["uri"])
     return {
-        "images": flow.put_by_rows(store, SCAN_IMAGES, parts("images")),
+        "images": engine.put_by_rows(store, SCAN_IMAGES, parts("images")),
         "top_patches": tuple(
             store.put_table(SCAN_TOP_PATCHES, layer_file(layer.position, layer.name), table)
             for layer, table in zip(work.layers, top_tables, strict=True)
         ),
         "units": (_put_one(store, SCAN_UNITS, scan_tables.unit_table(work.layers, total)),),
         "layers": (_put_one(store, SCAN_LAYERS, scan_tables.layer_table(work.layers)),),
-        "rejects": flow.put_by_rows(store, SCAN_REJECTS, parts("rejects")),
+        "rejects": engine.put_by_rows(store, SCAN_REJECTS, parts("rejects")),
     }
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.report.occlusion_png import draw_occlusion
-from pipeline.report.occlusion_reader import OcclusionReader
+from pipeline.report.figures.occlusion import draw_occlusion
+from pipeline.report.figures.units import draw_sheet, draw_unit
 from pipeline.report.patch_reader import PatchReader
-from pipeline.report.unit_pages import read_units
-from pipeline.report.unit_png import draw_sheet, draw_unit
+from pipeline.report.sections.occlusion.reader import OcclusionReader
+from pipeline.report.unit_record import read_units
 from pipeline.store import open_run
 from schemas.errors import LayerError, SpecError
 

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 
 from jobs.spec_yaml import Path, dotted, parse_value, read_mapping
 from schemas.errors import SpecError, nearest
+from schemas.secrets import mask
 from schemas.specs import Spec
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
@@ -103,20 +104,14 @@ def load_spec(
         lines = [_problem(model, detail, given, names) for detail in _causes(error)]
         if len(lines) > 1:
             lines = [f"{len(lines)} problems:", *(f"  {line}" for line in lines)]
-        raise SpecError(_masked("\n".join(lines))) from None
+        raise SpecError(mask("\n".join(lines))) from None
     except SpecError as error:
-        raise SpecError(_masked(str(error))) from None
+        raise SpecError(mask(str(error))) from None
 
 
 def dump_spec(spec: Spec) -> str:
     """YAML of a spec, the fields' descriptions as comments above them; it reads back equal."""
     return "\n".join([f"# {_first_line(type(spec))}", *_yaml_lines(spec)]) + "\n"
-
-
-def _masked(text: str) -> str:
-    from pipeline.store.masking import mask  # noqa: PLC0415 (the store is heavier than a spec)
-
-    return mask(text)
 
 
 def _causes(error: ValidationError) -> list[ErrorDetails]:
@@ -231,7 +226,7 @@ def _shown(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    text = _masked(text)  # first, since half a credential is not known for one
+    text = mask(text)  # first, since half a credential is not known for one
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 

@@ -11,8 +11,8 @@ import json
 from collections import Counter
 from typing import Literal
 
+from pipeline.io.objects import list_folders
 from pipeline.store import JobFolder, JobStore, WorkGoneError
-from pipeline.store.objects import list_folders
 from schemas.errors import NotPublishedError
 from schemas.manifest import Manifest, Marker, Plan
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.store import local
+from pipeline.io import local
 from tests.forks import ended, fork, in_child
 from tests.small_world import (
     JOBS,

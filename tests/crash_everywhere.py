@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.store.crash_points import POINTS, VARIABLE
+from pipeline.io.failpoints import POINTS, VARIABLE
 from tests.forks import in_child
 from tests.small_world import (
     JOBS,

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.analysis.window_grid import windows_along
+from pipeline.analysis.occlusion.grid import windows_along
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.layout import layer_file
 from schemas.jobs import OccludeSpec, ProjectSpec, ScanSpec

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.report.occlusion_reader import Evidence, Occluded, WindowMap
 from pipeline.report.patches import Patch
+from pipeline.report.sections.occlusion.reader import Evidence, Occluded, WindowMap
 
 P = np.array([[0.75, 0.25], [0.5, 1.0]], np.float32)
 WINDOW = WindowMap(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.analysis.projector import Projector, Targets
-from pipeline.analysis.way_up import Rule
+from pipeline.analysis.deconvnet.forward import Rule
+from pipeline.analysis.deconvnet.projector import Projector, Targets
 from pipeline.models.network import TracedNetwork, open_network
 
 Place = tuple[int, int, int, int]

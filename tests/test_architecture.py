@@ -24,7 +24,10 @@ TOP_LEVEL = {
 }  # fmt: skip
 
 FORBIDDEN = {"schemas": {"pipeline", "jobs"}, "pipeline": {"jobs"}, "jobs": set()}
-JOB_HELP = {"exits", "flags", "flow", "job_flags", "layer_table", "scanned", "spec_io", "spec_yaml"}
+JOB_HELP = {
+    "engine", "exits", "flags", "job_flags", "layer_table", "published_scan", "spec_io",
+    "spec_yaml",
+}  # fmt: skip
 JOB_FACES = {"cli", "__main__"}
 
 FILE_LINES, FILE_LINES_WITH_REASON = 300, 400

@@ -14,14 +14,14 @@ from pathlib import PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.listing_parquet import parquet_rows
-from pipeline.data.listing_tar import tar_rows
-from pipeline.data.manifest import csv_rows
-from pipeline.data.places import Folder, absolute, expand, find_files, look
-from pipeline.data.rows import PICTURE_EXTENSIONS, folder_rows, number_rows
-from pipeline.store import objects
-from pipeline.store.masking import mask
+from pipeline.data.discover import Folder, absolute, expand, find_files, look
+from pipeline.data.image_rows import PICTURE_EXTENSIONS, folder_rows, number_rows
+from pipeline.data.sources.manifest import csv_rows
+from pipeline.data.sources.parquet import parquet_rows
+from pipeline.data.sources.tar import tar_rows
+from pipeline.io import objects
 from schemas.errors import DatasetError
+from schemas.secrets import mask
 from schemas.specs import DatasetSpec
 
 _LOG = logging.getLogger(__name__)

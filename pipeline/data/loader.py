@@ -16,10 +16,10 @@ from typing import NamedTuple, Self
 import pyarrow as pa
 import torch
 
-from pipeline.data.cells import CellReader
 from pipeline.data.decode import decode
-from pipeline.data.frames import to_frame
-from pipeline.data.source import ImageRow, image_rows, read_bytes
+from pipeline.data.parquet_images import CellReader
+from pipeline.data.preprocess import to_frame
+from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from schemas.errors import DatasetError, ImageRejectedError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, PreprocessSpec
@@ -43,7 +43,7 @@ class Batch:
     """``batch_size`` places of one shard; S is the preprocessing's ``crop_px``.
 
     Attributes:
-        frames: uint8 [batch_size, 3, S, S], contiguous, before `frames.normalise`; zeros where
+        frames: uint8 [batch_size, 3, S, S], contiguous, before `preprocess.normalise`; zeros where
             ``valid`` is False.
         valid: bool [batch_size]; False for a reject and past the shard's end.
         image_ids: int64 [batch_size]; -1 past the shard's end.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pipeline.models.fields import Field, Ints
 from pipeline.models.operations import ACTIVATIONS
+from pipeline.models.receptive_field import Field, Ints
 
 
 @dataclass(frozen=True)

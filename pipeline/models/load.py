@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from pipeline.io.objects import read
 from pipeline.models.zfnet import ARCHITECTURES, PREPROCESS
-from pipeline.store.objects import read
 from schemas.errors import ModelError, nearest
 from schemas.specs import ModelSpec, PreprocessSpec
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.fields import Axis, Field
 from pipeline.models.graph import Graph, Node, Tap, TraceError
 from pipeline.models.layer import Layer
 from pipeline.models.operations import ACTIVATIONS
-from pipeline.models.regions import trace_fields
+from pipeline.models.receptive_field import Axis, Field
+from pipeline.models.trace_receptive_fields import trace_fields
 from schemas.errors import LayerError, ModelError, UnitscopeError, nearest
 from schemas.specs import LayerSelection
 

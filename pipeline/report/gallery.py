@@ -15,9 +15,14 @@ from typing import Protocol
 
 import pandas as pd
 
-from pipeline.report import pages
+from pipeline.report import render
 from pipeline.report.contact_sheet import SheetShape, encode_sheet
-from pipeline.report.gallery_data import (
+from pipeline.report.overview import LayerRow, overview, project_command, teasers
+from pipeline.report.patch_reader import PatchReader
+from pipeline.report.patches import Patch
+from pipeline.report.sections.occlusion.pages import Style, write_occlusions
+from pipeline.report.sections.occlusion.reader import OcclusionReader, count_occluded
+from pipeline.report.sections.units.page_data import (
     LayerFacts,
     LayerPage,
     Row,
@@ -27,12 +32,7 @@ from pipeline.report.gallery_data import (
     unit_card,
     unit_detail,
 )
-from pipeline.report.occlusion_pages import Style, write_occlusions
-from pipeline.report.occlusion_reader import OcclusionReader, count_occluded
-from pipeline.report.overview_data import LayerRow, overview, project_command, teasers
-from pipeline.report.patch_reader import PatchReader
-from pipeline.report.patches import Patch
-from pipeline.store.tables import Run
+from pipeline.store.encode import Run
 from schemas.errors import NotPublishedError
 from schemas.manifest import Manifest
 
@@ -114,9 +114,9 @@ class _Gallery:
         occluded = self._occlusions(facts)
         scan = self._run.manifest("scan")
         page = overview(self._run.url, scan, self._projection, shown, occluded=occluded)
-        self._put(INDEX, pages.overview_html(page).encode())
-        for name in pages.STATIC_FILES:
-            self._put(f"static/{name}", pages.static_file(name))
+        self._put(INDEX, render.overview_html(page).encode())
+        for name in render.STATIC_FILES:
+            self._put(f"static/{name}", render.static_file(name))
         return Written(
             layers=len(facts),
             units=sum(each.units for each in facts),
@@ -151,8 +151,8 @@ class _Gallery:
             self._advance(images=len(rows))
         hint = "" if shape.paired else project_command(self._run.url, self._projection)
         page = LayerPage(facts, shape, tuple(cards), *neighbours, hint)
-        self._put(facts.page, pages.layer_html(page).encode())
-        self._put(facts.details, pages.details_js(details).encode())
+        self._put(facts.page, render.layer_html(page).encode())
+        self._put(facts.details, render.details_js(details).encode())
         return LayerRow(facts, shape, teasers(cards, paired=shape.paired))
 
     def _occlusions(self, facts: Sequence[LayerFacts]) -> int:

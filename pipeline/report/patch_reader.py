@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.cells import CellReader
 from pipeline.data.decode import decode
-from pipeline.data.frames import to_frame
 from pipeline.data.listing import list_images
-from pipeline.data.source import ImageRow, image_rows, read_bytes
+from pipeline.data.parquet_images import CellReader
+from pipeline.data.preprocess import to_frame
+from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from pipeline.report.patches import Box, Cut, Patch, cut_box, framed
-from pipeline.store.tables import Run
+from pipeline.store.encode import Run
 from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
 from schemas.manifest import Manifest
 from schemas.specs import DatasetSpec, PreprocessSpec

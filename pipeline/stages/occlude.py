@@ -12,15 +12,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline.analysis.fills import fill_frame
-from pipeline.analysis.occlusion import Occluder, Occlusion, softmax
-from pipeline.analysis.occlusion_numbers import Box, Floats, sum_up
-from pipeline.data.boxes import Boxes, ObjectBox, in_frame
-from pipeline.data.frames import normalise
+from pipeline.analysis.occlusion.fill import fill_frame
+from pipeline.analysis.occlusion.metrics import Box, Floats, sum_up
+from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.data.loader import Batch, ImageLoader
-from pipeline.models.fields import Ints
+from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
+from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
+from pipeline.models.receptive_field import Ints
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore

@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pipeline.analysis.projector import Projected, Projector, Targets
-from pipeline.analysis.way_up import Rule
-from pipeline.data.frames import normalise
+from pipeline.analysis.deconvnet.forward import Rule
+from pipeline.analysis.deconvnet.projector import Projected, Projector, Targets
 from pipeline.data.loader import Batch, ImageLoader
-from pipeline.models.cuts import take
-from pipeline.models.fields import Ints
+from pipeline.data.preprocess import normalise
+from pipeline.models.crops import take
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
+from pipeline.models.receptive_field import Ints
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore
+from pipeline.store.encode import open_run
 from pipeline.store.layout import JobFolder
-from pipeline.store.tables import open_run
 from schemas.errors import DatasetError, ModelError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
@@ -64,7 +64,7 @@ class ProjectStage:
         data: of the scan.
         layers: names, in the order of the network.
         units: first and last unit, or None for all.
-        rule: see `pipeline.analysis.way_up`.
+        rule: see `pipeline.analysis.deconvnet.forward`.
         tolerance: largest difference of a reproduced activation, relative to it, or to the layer's
             median in the index where that is larger.
         batch_size: images a forward pass.

@@ -16,8 +16,8 @@ from torch import Tensor
 from pipeline.analysis.predictions import predict
 from pipeline.analysis.topk import TopPatches, find_peaks
 from pipeline.analysis.unit_stats import UnitStats
-from pipeline.data.frames import normalise
 from pipeline.data.loader import Batch, ImageLoader
+from pipeline.data.preprocess import normalise
 from pipeline.models.layer import Layer
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network

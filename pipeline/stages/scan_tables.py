@@ -15,8 +15,8 @@ from pipeline.analysis.predictions import Predictions
 from pipeline.analysis.topk import TopPatches, cut_to_top
 from pipeline.analysis.unit_stats import UnitStats, UnitSums
 from pipeline.data.loader import Batch
-from pipeline.models.fields import Ints
 from pipeline.models.layer import Layer
+from pipeline.models.receptive_field import Ints
 from schemas.tables import (
     HISTOGRAM_EDGES,
     PART_TOP,

@@ -12,12 +12,13 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from pipeline.store import conflicts, objects
-from pipeline.store.crash_points import reach
-from pipeline.store.image_list import ImageList
+from pipeline.io import objects
+from pipeline.io.failpoints import reach
+from pipeline.store import conflicts
+from pipeline.store.encode import ROW_GROUP_ROWS, decode, encode
 from pipeline.store.layout import JobFolder, shard_of_marker
 from pipeline.store.records import put_record, put_same, read_manifest, read_record, sha256
-from pipeline.store.tables import ROW_GROUP_ROWS, decode, encode
+from pipeline.store.work_list import ImageList
 from schemas.errors import (
     ContentConflictError,
     NotPublishedError,
@@ -212,7 +213,7 @@ class JobStore:
             contract: the table.
             filename: ends in ``.parquet``.
             rows: in the contract's order.
-            row_group_rows: as in `pipeline.store.tables.encode`.
+            row_group_rows: as in `pipeline.store.encode.encode`.
 
         Raises:
             ContentConflictError: another content stands there.

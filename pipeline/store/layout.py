@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipeline.store.objects import join
+from pipeline.io.objects import join
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LAYER_FILE = re.compile(r"^\d{3,}-(?P<layer>.+)\.parquet$")

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.store.masking import mask_arguments
 from schemas.manifest import Provenance
+from schemas.secrets import mask_arguments
 
 _PACKAGES = ("torch", "torchvision", "ray", "pyarrow", "pillow", "numpy")
 _SOURCE = Path(__file__).resolve().parents[2]

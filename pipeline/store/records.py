@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.store import objects
+from pipeline.io import objects
 from pipeline.store.layout import JobFolder
 from schemas.errors import ContentConflictError, SchemaMismatchError, StoreError
 from schemas.manifest import SCHEMA_VERSION, Manifest, Record

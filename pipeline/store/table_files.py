@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.io.range_file import RangeReader
 from pipeline.store.layout import JobFolder, may_hold_layer
-from pipeline.store.ranges import RangeReader
 from schemas.errors import SpecError, StoreError, nearest
 from schemas.manifest import FileRecord
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner, Result
 from jobs import demo
 from jobs.cli import app
 from jobs.demo import Files, last_words, show_step, steps, telling_units
-from pipeline.data.scenes import CLASSES
-from pipeline.models.scene_net import ARCH, Training
-from pipeline.report.telling import Telling
+from pipeline.demo.choose_units import Telling
+from pipeline.demo.scenes import CLASSES
+from pipeline.demo.small_net import ARCH, Training
 from pipeline.store import open_run
 
 SMALL = ("--pictures", "50", "--minutes", "0.1", "--local")

@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
 from jobs.cli import app
-from pipeline.store import JobFolder, JobStore, objects, open_run
+from pipeline.io import objects
+from pipeline.store import JobFolder, JobStore, open_run
 from schemas.errors import NotPublishedError
 from tests.tiny_pictures import draw
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from jobs import scan
-from pipeline.data.rows import as_text
+from pipeline.data.image_rows import as_text
 from schemas.errors import TooManyRejectsError
 from schemas.jobs import ScanSpec
 from schemas.tables import REJECT_REASONS

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
 from jobs.cli import app
-from pipeline.store import JobFolder, JobStore, objects, open_run, patience
+from pipeline.io import objects, retry
+from pipeline.store import JobFolder, JobStore, open_run
 from schemas.errors import NotPublishedError
 from tests.tiny_pictures import draw
 
@@ -194,7 +195,7 @@ def test_scan_of_a_store_that_stays_away_says_so_and_the_next_run_ends_alike(
 ):
     remote, local = f"{bucket}/runs/a", str(tmp_path / "run")
     go_after_marker(monkeypatch, s3_server, 2, requests=10**6)
-    monkeypatch.setattr(objects, "with_patience", partial(patience.with_patience, patience_s=0.1))
+    monkeypatch.setattr(objects, "with_patience", partial(retry.with_patience, patience_s=0.1))
 
     said = invoke(scan_command(bucket, remote), status=3)
 

@@ -24,7 +24,7 @@ from torchvision.io import ImageReadMode, decode_image
 from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
-from jobs import flow, scan
+from jobs import engine, scan
 from jobs.cli import app
 from jobs.spec_io import dump_spec
 from pipeline.analysis.unit_stats import UnitSums
@@ -188,13 +188,13 @@ def test_scan_leaves_nothing_but_tables_and_a_true_manifest(make_spec: MakeSpec,
 def test_scan_of_shards_backwards_gives_the_same_tables(
     make_spec: MakeSpec, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    forwards = flow.run_shards
+    forwards = engine.run_shards
 
     def backwards(*arguments: object, **options: object) -> object:
         *others, shards = arguments
         return forwards(*others, shards[::-1], **options)
 
-    monkeypatch.setattr(flow, "run_shards", backwards)
+    monkeypatch.setattr(engine, "run_shards", backwards)
 
     assert recorded(scan.run(make_spec())) == expected
 
@@ -285,7 +285,7 @@ def test_scan_already_published_is_left_alone(make_spec: MakeSpec, monkeypatch: 
     manifest = scan.run(spec)
     files = sorted(Path(spec.out).rglob("*"))
     times = [file.stat().st_mtime_ns for file in files]
-    monkeypatch.setattr(flow, "run_shards", lambda *_, **__: pytest.fail("worked again"))
+    monkeypatch.setattr(engine, "run_shards", lambda *_, **__: pytest.fail("worked again"))
 
     assert scan.run(spec) == manifest
     assert sorted(Path(spec.out).rglob("*")) == files
@@ -337,7 +337,7 @@ def test_scan_without_threads_takes_those_of_the_folder(
     expected: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(flow, "default_threads", lambda: 3)
+    monkeypatch.setattr(engine, "default_threads", lambda: 3)
     spec = make_spec()
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
@@ -544,7 +544,7 @@ def test_scan_of_hostile_weights_is_refused_and_runs_nothing(pictures: Path, tmp
 def test_scan_cuts_large_tables_into_files(
     make_spec: MakeSpec, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flow, "_ROWS_A_FILE", 15)
+    monkeypatch.setattr(engine, "_ROWS_A_FILE", 15)
     spec = make_spec()
     manifest = scan.run(spec)
 
@@ -558,7 +558,7 @@ def test_scan_overtaken_by_another_driver_returns_what_that_one_published(
     make_spec: MakeSpec, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
     spec, others = make_spec(), []
-    run_shards = flow.run_shards
+    run_shards = engine.run_shards
 
     def overtaken(*arguments: object, **options: object) -> object:
         if not others:
@@ -566,7 +566,7 @@ def test_scan_overtaken_by_another_driver_returns_what_that_one_published(
             others[0] = scan.run(spec)
         return run_shards(*arguments, **options)
 
-    monkeypatch.setattr(flow, "run_shards", overtaken)
+    monkeypatch.setattr(engine, "run_shards", overtaken)
 
     assert scan.run(spec) == others[0]
     assert recorded(others[0]) == expected

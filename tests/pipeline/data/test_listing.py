@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.cells import CellReader
+from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.data.listing import dataset_digest, list_images
-from pipeline.data.rows import list_rows, number_rows
-from pipeline.data.source import image_rows, read_bytes
+from pipeline.data.parquet_images import CellReader
+from pipeline.data.read_image import image_rows, read_bytes
 from schemas.errors import DatasetError
 from schemas.specs import DatasetSpec
 from schemas.tables import IMAGE_LIST

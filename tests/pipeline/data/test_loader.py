@@ -15,9 +15,9 @@ from PIL import Image
 
 from pipeline.data import loader as module
 from pipeline.data.decode import decode
-from pipeline.data.frames import to_frame
+from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.data.loader import BATCHES_AHEAD, Batch, ImageLoader
-from pipeline.data.rows import list_rows, number_rows
+from pipeline.data.preprocess import to_frame
 from schemas.errors import DatasetError, StoreUnavailableError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, PreprocessSpec

@@ -15,7 +15,7 @@ from torchvision import models
 from torchvision.models._api import WeightsEnum
 
 from pipeline.data.decode import decode
-from pipeline.data.frames import normalise, to_frame
+from pipeline.data.preprocess import normalise, to_frame
 from pipeline.models.load import (
     architectures,
     load_model,

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 
 import tests.tiny_nets as nets
-from pipeline.data.boxes import ObjectBox
 from pipeline.data.listing import list_images
+from pipeline.data.object_boxes import ObjectBox
 from pipeline.models.load import load_model
 from pipeline.stages.occlude import PARTS, OccludeStage, object_boxes
 from pipeline.store import JobFolder, JobStore
-from pipeline.store.tables import encode
+from pipeline.store.encode import encode
 from schemas.errors import DatasetError, ModelError
 from schemas.jobs import OccludeSpec
 from schemas.manifest import Shard

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 import tests.tiny_nets as nets
-from pipeline.data.rows import list_rows, number_rows
+from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.models.load import load_model
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.scan import ScanStage
 from pipeline.stages.scan_tables import PARTS, TopMerge, sums_of
 from pipeline.store.commit import JobStore
+from pipeline.store.encode import encode
 from pipeline.store.layout import JobFolder
-from pipeline.store.tables import encode
 from schemas.errors import WorkerError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pipeline.analysis.predictions import predict
 from pipeline.analysis.topk import TopPatches, find_peaks
 from pipeline.analysis.unit_stats import UnitStats
+from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.data.loader import Batch
-from pipeline.data.rows import list_rows, number_rows
-from pipeline.models.fields import Axis, Field
 from pipeline.models.layer import Layer
 from pipeline.models.network import open_network
+from pipeline.models.receptive_field import Axis, Field
 from pipeline.stages import scan_tables
-from pipeline.store.tables import decode, encode
+from pipeline.store.encode import decode, encode
 from schemas.tables import (
     PART_TOP,
     PART_UNITS,

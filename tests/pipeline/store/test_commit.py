@@ -13,7 +13,8 @@ from types import ModuleType
 import pyarrow as pa
 import pytest
 
-from pipeline.store import JobFolder, JobStore, WorkGoneError, objects, open_run
+from pipeline.io import objects
+from pipeline.store import JobFolder, JobStore, WorkGoneError, open_run
 from schemas.errors import (
     ContentConflictError,
     NotPublishedError,

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.store import JobFolder, objects
+from pipeline.io import objects
+from pipeline.store import JobFolder
 from pipeline.store.layout import layer_file
 from pipeline.store.table_files import TableFiles
 from schemas.errors import SpecError, StoreError

@@ -1,0 +1,1 @@
+"""Deconvnet projections: from one activation back to pixels (ZF 2.1)."""

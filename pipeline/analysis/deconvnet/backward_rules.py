@@ -1,0 +1,275 @@
+"""What each node of a network does to a signal on its way down (ZF 2.1).
+
+Two invariants: a signal is zero outside the map that it lies over, so nothing flows into padding;
+and nothing else refers to its memory, so the next node may overwrite it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx
+
+from pipeline.analysis.deconvnet.conv_transpose import Transposed, filter_transpose, weighted
+from pipeline.analysis.deconvnet.forward import MAX_POOLS, Saved, Seeds, WayUp
+from pipeline.analysis.deconvnet.transposes import (
+    average_counts,
+    convolution,
+    pull_back,
+    rectify,
+    spread_evenly,
+    unpool,
+)
+from pipeline.models.crops import take
+from pipeline.models.geometry import Cone, Geometry, Region, Span, inside_mask
+from pipeline.models.graph import Node
+from pipeline.models.operations import ACTIVATIONS
+
+AVERAGE_POOLS = frozenset({"avg_pool2d", "adaptive_avg_pool2d"})
+_KEEP_CHANNELS = ACTIVATIONS | AVERAGE_POOLS | {"dropout", "flatten", "identity"}
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Seeds of one layer on their way down.
+
+    Attributes:
+        cone: below the layer.
+        units: int64 [n], the seeds' channels.
+        seeds: their positions in the layer's map.
+        values: float [n], the recorded activations; all else in the layer is zero.
+        saved: from `WayUp`.
+        rows: which image of ``saved`` each seed belongs to, int64 [n]; None where ``saved`` was
+            made on crops, one a seed.
+    """
+
+    cone: Cone
+    units: Tensor
+    seeds: Seeds
+    values: Tensor
+    saved: Saved
+    rows: Tensor | None
+
+
+Transpose = Callable[[Node, Region, Any, Descent], dict[fx.Node, Any]]
+"""From the signal over a region of a node to the signals for its inputs, see `reads`."""
+
+
+class NodeTransposes:
+    """The transposes of a network's nodes.
+
+    Args:
+        up: the way up that makes the records.
+    """
+
+    def __init__(self, up: WayUp) -> None:
+        self.up = up
+        self.rule = up.rule
+        self.geometry: Geometry = up.geometry
+        self._filters: dict[fx.Node, Transposed] = {}
+        self._ends: dict[fx.Node, fx.Node] = {}
+        self._transposes: dict[str, Transpose] = {
+            "conv2d": self._filtered,
+            "linear": self._weighted,
+            "local_response_norm": self._passed_through,
+            "add": self._shared,
+            "cat": self._split,
+            "getitem": self._picked,
+            **dict.fromkeys(ACTIVATIONS, self._rectified),
+            **dict.fromkeys(MAX_POOLS, self._unpooled),
+            **dict.fromkeys(AVERAGE_POOLS, self._spread),
+        }
+
+    def __call__(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        """The signals for a node's inputs.
+
+        Args:
+            node: the operation.
+            region: of its map.
+            signal: over that region, [n, ...]; of a tuple, a dict by index. It may be overwritten.
+            descent: whose signal it is.
+
+        Returns:
+            By input, over what `reads` says.
+        """
+        transpose = self._transposes.get(node.kind, self._pulled_back)
+        return transpose(node, region, signal, descent)
+
+    def reads(self, node: Node, region: Region) -> Region:
+        """What the signal for an input of a node covers."""
+        reads, cut = self.up.reads(node, region), self._cut(node, region)
+        down, across = (
+            Span(span.step, span.first + less, span.size - 2 * less)
+            for span, less in zip((reads.down, reads.across), cut, strict=True)
+        )
+        return Region(down, across, whole=reads.whole)
+
+    def _cut(self, node: Node, region: Region) -> tuple[int, int]:
+        """Rows and columns of padding around a whole map that a convolution need not compute."""
+        windows = self.geometry.windows(node)
+        if node.kind != "conv2d" or not region.whole or windows is None:
+            return (0, 0)
+        down, across = windows
+        return (down.padding, across.padding) if down.stride == across.stride == 1 else (0, 0)
+
+    def _filtered(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        windows = self.geometry.windows(node)
+        if windows is None:  # padded by something else than zeros
+            return self._pulled_back(node, region, signal, descent)
+        if node.fx not in self._filters:
+            self._filters[node.fx] = filter_transpose(convolution(self.geometry, node))
+        source = self.geometry.data_inputs(node.fx)[0]
+        result = self._filters[node.fx](signal, self._cut(node, region), self._lone(node, descent))
+        if any(window.padding for window in windows):
+            result = self._inside(node, region, result, descent)
+        return {source: result}
+
+    def _inside(self, node: Node, region: Region, signal: Tensor, descent: Descent) -> Tensor:
+        """Nothing flows into padding: a fresh signal over what a node reads, changed in place."""
+        source = self.geometry.data_inputs(node.fx)[0]
+        reads = self.up.reads(node, region)
+        mask = inside_mask(reads, descent.seeds, self.geometry.map_size(source))
+        if mask is None:
+            return signal
+        return signal.mul_(self.geometry.spread(mask, source).to(signal.device))
+
+    def _weighted(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        if node.fx.op != "call_module":
+            return self._pulled_back(node, region, signal, descent)
+        module = self.geometry.graph.module.get_submodule(str(node.fx.target))
+        weight = module.get_parameter("weight").detach()
+        last = self.geometry.fields[node.fx].channel_dims == (signal.dim() - 1,)
+        result = weighted(signal, weight, self._lone(node, descent) if last else None)
+        return {self.geometry.data_inputs(node.fx)[0]: result}
+
+    def _lone(self, node: Node, descent: Descent) -> Tensor | None:
+        """The seeds' channels, where the signal of a node has no other yet."""
+        target = descent.cone.target
+        if target.fx not in self._ends:
+            self._ends[target.fx] = self._end_of_channel(target)
+        return descent.units if node.fx is self._ends[target.fx] else None
+
+    def _end_of_channel(self, target: Node) -> fx.Node:
+        """The first node on the way down from a layer that mixes its channels."""
+        node, channels = target, self.geometry.fields[target.fx].channels
+        while node.kind in _KEEP_CHANNELS:
+            (source,) = self.geometry.data_inputs(node.fx)
+            if self.geometry.fields[source].channels != channels:
+                break
+            node = self.geometry.nodes[source]
+        return node.fx
+
+    def _rectified(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        slope = self._fetch(node.fx, descent.saved.get(node.fx), region, descent)
+        return {self.geometry.data_inputs(node.fx)[0]: rectify(signal, self.rule, slope)}
+
+    def _unpooled(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        windows = self.geometry.windows(node)
+        if windows is None:
+            return self._pulled_back(node, region, signal, descent)
+        places = self._fetch(node.fx, descent.saved[node.fx], region, descent)
+        return {self.geometry.data_inputs(node.fx)[0]: unpool(signal, places, windows)}
+
+    def _spread(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        windows = self.geometry.windows(node)
+        if windows is None:
+            return self._pulled_back(node, region, signal, descent)
+        counts = average_counts(self.geometry, node, region, descent.seeds).to(signal.device)
+        result = spread_evenly(signal / counts, windows)
+        return {self.geometry.data_inputs(node.fx)[0]: self._inside(node, region, result, descent)}
+
+    def _passed_through(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        if self.rule == "gradient":
+            return self._pulled_back(node, region, signal, descent)
+        return {self.geometry.data_inputs(node.fx)[0]: signal}
+
+    def _shared(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        sources = self.geometry.data_inputs(node.fx)
+        # x + x is one source, and a kept alpha scales the second: autograd knows both.
+        if len(sources) < 2 or node.fx.kwargs or not self._same_shapes(node.fx, sources):
+            return self._pulled_back(node, region, signal, descent)
+        return {source: signal if source is sources[0] else signal.clone() for source in sources}
+
+    def _split(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        sources = self.geometry.data_inputs(node.fx)
+        widths = [self.geometry.fields[source].shape[1] for source in sources]
+        if not self._joins_channels(node) or sum(widths) != signal.shape[1]:
+            return self._pulled_back(node, region, signal, descent)
+        return dict(zip(sources, signal.split(widths, dim=1), strict=True))
+
+    def _picked(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        source = self.geometry.data_inputs(node.fx)[0]
+        if source in self.geometry.tuples:
+            return {source: signal}
+        return self._pulled_back(node, region, signal, descent)
+
+    def _pulled_back(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        inputs = self._inputs(node, region, signal, descent)
+        parts = pull_back(self.geometry, node, inputs, signal)
+        # One gradient may be given to several inputs, and one value to all places of a sum.
+        alone = len(parts) == 1
+        return {
+            source: part if alone and 0 not in part.stride() else part.clone()
+            for source, part in parts.items()
+        }
+
+    def _same_shapes(self, node: fx.Node, sources: tuple[fx.Node, ...]) -> bool:
+        fields = self.geometry.fields
+        return all(fields[source].shape == fields[node].shape for source in sources)
+
+    def _joins_channels(self, node: Node) -> bool:
+        own = self.geometry.fields[node.fx]
+        return own.is_standard and not own.whole and len(own.shape) == 4
+
+    def _inputs(
+        self, node: Node, region: Region, signal: Any, descent: Descent
+    ) -> dict[fx.Node, Any]:
+        """Values at which to take an operation's derivative; zeros do for a linear one."""
+        if node.fx in descent.saved:
+            return {
+                source: self._fetch(source, value, region, descent)
+                for source, value in descent.saved[node.fx].items()
+            }
+        like = next(iter(signal.values())) if isinstance(signal, dict) else signal
+        zeros = {}
+        for source in self.geometry.data_inputs(node.fx):
+            shape = [like.shape[0], *self.geometry.fields[source].shape[1:]]
+            if not region.whole:
+                dims = self.geometry.map_dims(source)
+                shape[dims[0]], shape[dims[1]] = region.down.size, region.across.size
+            zeros[source] = like.new_zeros(shape)
+        return zeros
+
+    def _fetch(self, node: fx.Node, value: Any, region: Region, descent: Descent) -> Any:
+        """What was saved, for these seeds and this region of the node's map."""
+        if value is None or descent.rows is None:
+            return value
+        if region.whole:
+            return value[descent.rows]
+        starts = (region.down.starts(descent.seeds[0]), region.across.starts(descent.seeds[1]))
+        size = (region.down.size, region.across.size)
+        return take(value, self.geometry.map_dims(node), starts, size, descent.rows.tolist())

@@ -1,0 +1,295 @@
+"""The transpose of each operation: what a signal becomes on its way down (ZF 2.1).
+
+Every function works on regions: its result covers all input positions that the given output
+positions read, padding included. The invariant: where two pooling windows chose the same place
+their signals add, as the transpose of the forward's selection demands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, fx
+
+from pipeline.models.geometry import Geometry, Region
+from pipeline.models.graph import Node
+from pipeline.models.operations import Window, arguments_of
+
+Windows = tuple[Window, Window]
+
+
+def call_with(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any]) -> Any:
+    """Run a node's own operation on other values of its inputs.
+
+    Args:
+        geometry: of the traced network.
+        node: the operation.
+        inputs: the inputs that depend on the image; sizes are read off these, and parameters off
+            the model.
+    """
+    values = {used: _value_of(geometry, used, inputs) for used in node.fx.all_input_nodes}
+    return geometry.graph.call(node, values)
+
+
+# Not inside `call_with`: a function that knows itself is a cycle, and would keep the inputs' memory
+# until the collector comes by.
+def _value_of(geometry: Geometry, used: fx.Node, inputs: dict[fx.Node, Any]) -> Any:
+    if used in inputs:
+        return inputs[used]
+    if used in geometry.fields:  # only its shape can matter
+        return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
+    values = {source: _value_of(geometry, source, inputs) for source in used.all_input_nodes}
+    return geometry.graph.call(geometry.nodes[used], values)
+
+
+def _shape_beside(geometry: Geometry, node: fx.Node, inputs: dict[fx.Node, Any]) -> tuple[int, ...]:
+    """The shape of a node's value for the rows and the region that the inputs have."""
+    near, value = next((n, v) for n, v in inputs.items() if isinstance(v, Tensor))
+    shape = [value.shape[0], *geometry.fields[node].shape[1:]]
+    # A crop meets only operations that keep the map: a size read anywhere is that of the crop.
+    if value.shape[1:] != geometry.fields[near].shape[1:]:
+        for dim, like in zip(geometry.map_dims(node), geometry.map_dims(near), strict=True):
+            shape[dim] = value.shape[like]
+    return tuple(shape)
+
+
+def switches(
+    value: Tensor, windows: Windows, positions: tuple[int, int], pad: tuple[int, int]
+) -> Tensor:
+    """Where in its window each maximum was (ZF: switches).
+
+    Args:
+        value: the pool's input [N, C, H, W].
+        windows: down and across.
+        positions: rows and columns of the pool's output.
+        pad: rows and columns of padding before the first position of ``value``.
+
+    Returns:
+        uint8 [N, C, rows, columns], int32 for windows of more than 256 places: row-major place in
+        the window, the first of equal maxima.
+    """
+    after = [
+        (count - 1) * window.stride + window.reach + 1 - before - size
+        for count, window, before, size in zip(
+            positions, windows, pad, value.shape[2:], strict=True
+        )
+    ]
+    if any(pad) or any(after):
+        value = F.pad(value, (pad[1], after[1], pad[0], after[0]), value=-torch.inf)
+    return pooled(value, windows)[1]
+
+
+def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
+    """The maximum of each window that fits into ``value``, and its place: see `switches`."""
+    down, across = windows
+    maxima, index = F.max_pool2d(
+        value,
+        (down.size, across.size),
+        (down.stride, across.stride),
+        0,
+        (down.dilation, across.dilation),
+        return_indices=True,
+    )
+    # A table of the few distances within a window is several times faster than dividing.
+    steps = _steps(windows, value.shape[3], value.device)
+    kind = torch.uint8 if len(steps) <= 256 else torch.int32
+    farthest = down.reach * value.shape[3] + across.reach
+    known = torch.zeros(farthest + 1, dtype=kind, device=value.device)
+    known[steps] = torch.arange(len(steps), device=value.device).to(kind)
+    distances = index.sub_(_first_places(windows, index, value.shape[3]))
+    return maxima, _look_up(known, distances)
+
+
+def _steps(windows: Windows, width: int, device: torch.device) -> Tensor:
+    """How far each place of a window lies from its first, in a map of rows of ``width``."""
+    down, across = (torch.arange(w.size, device=device) * w.dilation for w in windows)
+    return (down[:, None] * width + across).flatten()
+
+
+def _first_places(windows: Windows, like: Tensor, width: int) -> Tensor:
+    """Where each window begins in a map of rows of ``width``, int64 [rows, columns]."""
+    down, across = (
+        torch.arange(count, device=like.device) * window.stride
+        for count, window in zip(like.shape[2:], windows, strict=True)
+    )
+    return down[:, None] * width + across
+
+
+def _look_up(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` for [n, C, H, W], faster: a plain index is slow on a CPU (measured)."""
+    rows = index.permute(0, 2, 3, 1)
+    flat = rows.reshape(-1)
+    flat = flat if flat.dtype == torch.int64 else flat.to(torch.int32)
+    return table.index_select(0, flat).view(rows.shape).permute(0, 3, 1, 2)
+
+
+def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
+    """Each value goes back to the place where the maximum was; zero elsewhere (ZF 2.1).
+
+    Args:
+        signal: [n, C, rows, columns].
+        places: of the same shape, see `switches`.
+        windows: down and across.
+    """
+    if not signal.is_cpu:  # torch's own kernel adds in any order there
+        return _unpool_in_turn(signal, places, windows)
+    down, across = windows
+    like = empty_input(signal, windows, channels=signal.shape[1])
+    index = _look_up(_steps(windows, like.shape[3], signal.device), places)
+    return torch.ops.aten.max_pool2d_with_indices_backward(  # type: ignore[no-any-return]
+        signal,
+        like,
+        (down.size, across.size),
+        (down.stride, across.stride),
+        (0, 0),
+        (down.dilation, across.dilation),
+        False,  # noqa: FBT003 - ceil_mode
+        index.add_(_first_places(windows, signal, like.shape[3])),
+    )
+
+
+def _unpool_in_turn(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
+    result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
+    for k, part in enumerate(window_places(result, signal, windows)):
+        part.add_(torch.where(places == k, signal, 0))
+    return result
+
+
+def spread_evenly(signal: Tensor, windows: Windows) -> Tensor:
+    """The transpose of a sum over windows: every place of a window gets its value."""
+    if signal.shape[2:] == (1, 1):
+        size = [window.reach + 1 for window in windows]
+        return signal.expand(*signal.shape[:2], *size).contiguous()
+    result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
+    for part in window_places(result, signal, windows):
+        part.add_(signal)
+    return result
+
+
+def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
+    """Uninitialised memory for all input positions that the signal's positions read."""
+    sizes = [
+        (count - 1) * window.stride + window.reach + 1
+        for count, window in zip(signal.shape[2:], windows, strict=True)
+    ]
+    return torch.empty(
+        (len(signal), channels, *sizes),
+        dtype=signal.dtype,
+        device=signal.device,
+        memory_format=torch.channels_last,
+    )
+
+
+def window_places(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
+    """The places of ``result`` that lie at place k of every window, for k in row-major order."""
+    down, across = windows
+    rows = (signal.shape[2] - 1) * down.stride + 1
+    columns = (signal.shape[3] - 1) * across.stride + 1
+    return [
+        result[:, :, y : y + rows : down.stride, x : x + columns : across.stride]
+        for y in range(0, down.reach + 1, down.dilation)
+        for x in range(0, across.reach + 1, across.dilation)
+    ]
+
+
+def average_counts(
+    geometry: Geometry, node: Node, region: Region, positions: tuple[Tensor, Tensor]
+) -> Tensor:
+    """What an average pool divides by at each output position.
+
+    Returns:
+        int64 [n, 1, rows, columns]; n is 1 where the region is the whole map, and all are 1 where
+        one number holds everywhere.
+    """
+    windows = geometry.windows(node)
+    if windows is None:
+        raise ValueError(f"{node.name} has no even windows")
+    arguments = arguments_of(node.fx, node.kind, geometry.graph.module)
+    if arguments.get("divisor_override"):
+        return torch.tensor(arguments["divisor_override"]).reshape(1, 1, 1, 1)
+    counts_padding = bool(arguments.get("count_include_pad", True))
+    source = geometry.data_inputs(node.fx)[0]
+    counts = []
+    for window, span, p, length in zip(
+        windows, (region.down, region.across), positions, geometry.map_size(source), strict=True
+    ):
+        seeds = p[:1] if region.whole else p
+        first = span.starts(seeds)[:, None] + torch.arange(span.size, device=p.device)
+        first = first * window.stride - window.padding
+        last = (first + window.size).clamp(max=length + window.padding)
+        if not counts_padding:
+            first, last = first.clamp(min=0), last.clamp(max=length)
+        # Positions outside the map have no window; they are masked, but must not divide by 0.
+        counts.append((last - first).clamp(min=1))
+    return (counts[0][:, :, None] * counts[1][:, None, :])[:, None]
+
+
+def convolution(geometry: Geometry, node: Node) -> dict[str, Any]:
+    """``weight``, ``bias``, ``stride``, ``dilation`` and ``groups`` of a convolution."""
+    module = geometry.graph.module
+    arguments = arguments_of(node.fx, node.kind, module)
+    if node.fx.op == "call_module":
+        own = module.get_submodule(str(node.fx.target))
+        arguments |= {"weight": own.weight, "bias": own.bias}
+    names = ("weight", "bias", "stride", "dilation", "groups")
+    return {name: call_static(geometry, arguments.get(name)) for name in names}
+
+
+def call_static(geometry: Geometry, value: Any) -> Any:
+    """A parameter, whether it stands in the graph as a node or as itself."""
+    if not isinstance(value, fx.Node):
+        return value
+    values = {used: call_static(geometry, used) for used in value.all_input_nodes}
+    return geometry.graph.call(geometry.nodes[value], values)
+
+
+def rectify(signal: Tensor, rule: str, slope: Tensor | None) -> Tensor:
+    """An activation function on the way down.
+
+    Args:
+        signal: from above; it is overwritten and returned, as fresh memory costs more than this.
+        rule: deconvnet: ReLU on the signal (ZF 2.1). guided: that, and the forward's gate.
+            gradient: the slope of the forward.
+        slope: the activation's derivative on the way up; None for the deconvnet.
+    """
+    if rule != "gradient":
+        signal.clamp_(min=0)
+    return signal if slope is None else signal.mul_(slope)
+
+
+def slope_of(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any], value: Tensor) -> Tensor:
+    """The derivative of an activation function: bool for rectifiers, else float, as ``value``."""
+    if node.kind == "relu":
+        return value > 0
+    if node.kind == "relu6":
+        return (value > 0) & (value < 6)
+    ((source, before),) = inputs.items()
+    return pull_back(geometry, node, {source: before}, torch.ones_like(value))[source]
+
+
+def pull_back(
+    geometry: Geometry, node: Node, inputs: dict[fx.Node, Any], signal: Any
+) -> dict[fx.Node, Tensor]:
+    """The transposed derivative of one operation at the given inputs, by torch's autograd.
+
+    Args:
+        geometry: of the traced network.
+        node: the operation.
+        inputs: values of the inputs that depend on the image.
+        signal: for the node's value; for a tuple, a dict of signals by index.
+
+    Returns:
+        The signal for each input.
+    """
+    with torch.enable_grad():
+        leaves = {source: value.detach().requires_grad_() for source, value in inputs.items()}
+        result = call_with(geometry, node, dict(leaves))
+        if isinstance(signal, dict):
+            results = [result[index] for index in signal]
+            signals = list(signal.values())
+        else:
+            results, signals = [result], [signal]
+        grads = torch.autograd.grad(results, list(leaves.values()), signals, allow_unused=True)
+    return {source: grad for source, grad in zip(leaves, grads, strict=True) if grad is not None}

@@ -1,0 +1,113 @@
+"""What a probability map says in a few numbers: how far p falls, where, and whether on the object.
+
+The invariant: every number is of one picture and one window, and none depends on another picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analysis.occlusion.grid import Grid
+from pipeline.models.receptive_field import Ints
+
+Box = tuple[float, float, float, float]
+"""y0, x0, y1, x1, half-open, in input-frame pixels; may reach outside the frame."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The columns of occlude/pictures that sum a map up; see `schemas.tables`."""
+
+    largest_drop: float
+    drop_y_px: int
+    drop_x_px: int
+    half_area: float
+    changed: float
+    drop_inside: float | None
+    pointed: bool | None
+
+
+def sum_up(
+    p: Floats,
+    predicted: Ints,
+    clean: tuple[float, int],
+    grid: Grid,
+    boxes: Sequence[Box] = (),
+) -> Numbers:
+    """The numbers of one picture.
+
+    Args:
+        p: float64 [windows], probability of the target; a window where it is NaN counts only in
+            ``changed``.
+        predicted: int64 [windows].
+        clean: p of the target and the predicted class without a window.
+        grid: the windows.
+        boxes: of the object; none known: empty.
+
+    Returns:
+        The numbers; ``largest_drop`` and ``half_area`` are NaN where no p is a number.
+    """
+    lowest = int(np.where(np.isnan(p), np.inf, p).argmin())
+    largest_drop = clean[0] - float(p[lowest])
+    y, x = grid.corners[lowest].tolist()
+    # Means of differences, so that no drop at all is 0, and half of p is half, without rounding.
+    above_half = pixel_means(p - clean[0] / 2, grid)
+    above_half = above_half[~np.isnan(above_half)]
+    drop = np.maximum(np.nan_to_num(pixel_means(clean[0] - p, grid)), 0.0)
+    inside = _mask(boxes, grid.frame_px)
+    known = bool(inside.any()) and not math.isnan(largest_drop)
+    centre = (y + grid.size[0] // 2, x + grid.size[1] // 2)
+    return Numbers(
+        largest_drop=largest_drop,
+        drop_y_px=y,
+        drop_x_px=x,
+        half_area=float((above_half <= 0).mean()) if above_half.size else math.nan,
+        changed=float((predicted != clean[1]).mean()),
+        drop_inside=float(drop[inside].sum() / drop.sum()) if known and drop.any() else None,
+        pointed=bool(inside[centre]) if known else None,
+    )
+
+
+def pixel_means(values: Floats, grid: Grid) -> Floats:
+    """The mean, at each pixel, over the windows that cover it.
+
+    Args:
+        values: float64 [windows]; those that are NaN are left out.
+        grid: the windows.
+
+    Returns:
+        float64 [frame_px, frame_px]; NaN where no window comes.
+    """
+    missing = np.isnan(values)
+    totals = _pixel_sums(np.where(missing, 0.0, values), grid)
+    counts = _pixel_sums((~missing).astype(np.float64), grid)
+    means: Floats = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
+    return means
+
+
+def _pixel_sums(values: Floats, grid: Grid) -> Floats:
+    """The sum, at each pixel, over the windows that cover it: first down, then across."""
+    by_row = values.reshape(len(grid.rows), len(grid.columns))
+    height, width = grid.size
+    down = np.zeros((grid.frame_px, len(grid.columns)))
+    for y, row in zip(grid.rows, by_row, strict=True):
+        down[y : y + height] += row
+    sums = np.zeros((grid.frame_px, grid.frame_px))
+    for x, column in zip(grid.columns, down.T, strict=True):
+        sums[:, x : x + width] += column[:, None]
+    return sums
+
+
+def _mask(boxes: Sequence[Box], frame_px: int) -> NDArray[np.bool_]:
+    """The pixels whose middle lies in a box."""
+    inside = np.zeros((frame_px, frame_px), dtype=bool)
+    for box in boxes:
+        y0, x0, y1, x1 = (min(max(math.ceil(edge - 0.5), 0), frame_px) for edge in box)
+        inside[y0:y1, x0:x1] = True
+    return inside

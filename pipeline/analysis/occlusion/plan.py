@@ -1,0 +1,257 @@
+"""How a grid of occluding windows is cut into batches, and what each batch computes of each map.
+
+The invariant: a plan is a matter of cost alone, counted and never timed, so that the same network,
+frame and grid are always cut the same way; every plan gives the dense answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from torch import fx
+
+from pipeline.analysis.occlusion.grid import Grid
+from pipeline.analysis.occlusion.window_groups import classes_along
+from pipeline.models.affected_regions import Footprint, Reach, footprints, map_of
+from pipeline.models.flops import NodeCosts, read_size
+from pipeline.models.geometry import Geometry
+from pipeline.models.receptive_field import Ints
+
+MOST_CLASSES = 8
+# A region that covers more of its map than this costs no less than the map itself.
+_WHOLE_SHARE = 0.85
+_WORTH_IT = 0.95
+
+Edges = tuple[Ints, int, Ints, int]
+"""Of one map and some rows by some columns of windows: first rows of the areas, their height, first
+columns, their width."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of one map for each window of a batch: of one size, each at its own place.
+
+    Attributes:
+        top: int64 [n], first rows.
+        left: int64 [n], first columns.
+        height: rows.
+        width: columns.
+    """
+
+    top: Ints
+    left: Ints
+    height: int
+    width: int
+
+    def same_as(self, other: Area) -> bool:
+        """Whether both are the same rectangles."""
+        return self is other or (
+            (self.height, self.width) == (other.height, other.width)
+            and bool(np.array_equal(self.top, other.top) and np.array_equal(self.left, other.left))
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows that are computed together.
+
+    Attributes:
+        windows: int64 [n], their numbers in the grid, row by row.
+        areas: what is computed of each node's map.
+        whole: the nodes whose area is the whole map.
+    """
+
+    windows: Ints
+    areas: dict[fx.Node, Area]
+    whole: frozenset[fx.Node]
+
+
+@dataclass(frozen=True)
+class OcclusionPlan:
+    """The batches of a grid.
+
+    Attributes:
+        batches: together they hold every window once.
+        cost: multiply-adds, and bytes and calls in their coin.
+        dense_cost: of whole forward passes for as many windows.
+    """
+
+    batches: tuple[Batch, ...]
+    cost: float
+    dense_cost: float
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether computing footprints alone saves anything."""
+        return self.cost < _WORTH_IT * self.dense_cost
+
+
+def make_plan(geometry: Geometry, grid: Grid, *, live_bytes: int) -> OcclusionPlan:
+    """Cut a grid of windows into the cheapest batches.
+
+    Args:
+        geometry: of a traced network.
+        grid: the windows.
+        live_bytes: what the maps of a batch may take at once.
+    """
+    costs = NodeCosts(geometry)
+    prints = footprints(geometry, *_covered(grid))
+    cuts = [
+        _groups(costs, prints, grid, classes, live_bytes) for classes in range(1, MOST_CLASSES + 1)
+    ]
+    groups = min(cuts, key=_cost_of)
+    dense = len(grid.corners) * sum(costs.dense(node.fx) for node in costs.nodes)
+    batches = (batch for group in groups for batch in _batches(geometry, group))
+    return OcclusionPlan(tuple(batches), _cost_of(groups), dense)
+
+
+def _covered(grid: Grid) -> tuple[Reach, Reach]:
+    """The rows and columns of the frame that the windows cover."""
+    down, across = (
+        Reach(low, low + side)
+        for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
+    )
+    return down, across
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Windows, rows by columns, whose areas have one size in every map.
+
+    Attributes:
+        windows: int64 [n], their numbers in the grid.
+        edges: by node, first rows and height, first columns and width.
+        most: windows of a batch.
+        cost: of all batches.
+    """
+
+    windows: Ints
+    edges: dict[fx.Node, Edges]
+    most: int
+    cost: float
+
+
+def _groups(
+    costs: NodeCosts,
+    prints: dict[fx.Node, Footprint],
+    grid: Grid,
+    classes: int,
+    live_bytes: int,
+) -> list[_Group]:
+    """The grid as classes of rows times classes of columns."""
+    counts = (len(grid.rows), len(grid.columns))
+    rows = classes_along(costs, {n: (p.down, 0) for n, p in prints.items()}, counts[0], classes)
+    columns = classes_along(
+        costs, {n: (p.across, 1) for n, p in prints.items()}, counts[1], classes
+    )
+    groups = []
+    for own_rows, own_columns in product(rows, columns):
+        edges = _edges(costs.geometry, prints, own_rows, own_columns)
+        most = max(1, live_bytes // _bytes_of_one(costs, edges))
+        windows = (own_rows[:, None] * counts[1] + own_columns).reshape(-1)
+        batches = -(-len(windows) // most)
+        cost = batches * costs.overhead() + len(windows) * _cost_of_one(costs, edges)
+        groups.append(_Group(windows, edges, most, cost))
+    return groups
+
+
+def _cost_of(groups: list[_Group]) -> float:
+    return sum(group.cost for group in groups)
+
+
+def _edges(
+    geometry: Geometry, prints: dict[fx.Node, Footprint], rows: Ints, columns: Ints
+) -> dict[fx.Node, Edges]:
+    """The areas of these rows and columns of windows."""
+    edges: dict[fx.Node, Edges] = {}
+    whole: set[fx.Node] = set()
+    for node, footprint in prints.items():
+        height, width = map_of(geometry, node)
+        top, tall = _span(footprint.down, rows, height)
+        left, wide = _span(footprint.across, columns, width)
+        covered = tall * wide >= _WHOLE_SHARE * height * width
+        if covered or any(source in whole for source in geometry.data_inputs(node)):
+            whole.add(node)
+            edges[node] = (np.zeros_like(rows), height, np.zeros_like(columns), width)
+        else:
+            edges[node] = (top, tall, left, wide)
+    return edges
+
+
+def _span(reach: Reach, windows: Ints, length: int) -> tuple[Ints, int]:
+    """First positions and the one size of some windows' spans, moved inside the map."""
+    size = min(int(reach.sizes[windows].max()), length)
+    return np.minimum(reach.low[windows], length - size), size
+
+
+def _cost_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> float:
+    total = 0.0
+    for node in costs.nodes:
+        if node.fx in edges:
+            _, height, _, width = edges[node.fx]
+            total += costs.of(
+                node.fx, height * width, read_size(costs.geometry, node, (height, width))
+            )
+    return total
+
+
+def _bytes_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> int:
+    """fp32 maps of one window: those that wait for later readers, their pools, the largest step."""
+    own = {
+        node: 4 * height * width * costs.channels[node]
+        for node, (_, height, _, width) in edges.items()
+        if node in costs.channels
+    }
+    nodes = [node for node in costs.nodes if node.fx in own]
+    inputs = {
+        node.fx: [s for s in costs.geometry.data_inputs(node.fx) if s in own] for node in nodes
+    }
+    last = {source: node.fx for node in nodes for source in inputs[node.fx]}
+    pooled: set[fx.Node] = set()
+    alive = peak = 0
+    for node in nodes:
+        _, height, _, width = edges[node.fx]
+        read = 4 * read_size(costs.geometry, node, (height, width))
+        gathers = {s: read * costs.channels[s] for s in inputs[node.fx]}
+        # What is read as it is, is neither pooled nor copied.
+        gathers = {source: size for source, size in gathers.items() if size != own[source]}
+        pooled |= gathers.keys()
+        alive += own[node.fx]
+        peak = max(peak, alive + sum(gathers.values()))
+        alive -= sum(own[source] for source in inputs[node.fx] if last[source] is node.fx)
+    return peak + sum(own[source] for source in pooled)
+
+
+def _batches(geometry: Geometry, group: _Group) -> Iterator[Batch]:
+    """A group in batches of sizes as equal as can be.
+
+    Maps with the same areas share them, for the many nodes of a block have the same ones.
+    """
+    whole = frozenset(
+        node
+        for node, (_, height, _, width) in group.edges.items()
+        if (height, width) == map_of(geometry, node)
+    )
+    keys = {node: _key(edges) for node, edges in group.edges.items()}
+    places = {
+        keys[node]: np.meshgrid(edges[0], edges[2], indexing="ij")
+        for node, edges in group.edges.items()
+    }
+    parts = -(-len(group.windows) // group.most)
+    for part in range(parts):
+        cut = slice(*(edge * len(group.windows) // parts for edge in (part, part + 1)))
+        # Copies: a slice would keep the places of the whole group alive, batch after batch.
+        own = {
+            key: Area(top.reshape(-1)[cut].copy(), left.reshape(-1)[cut].copy(), key[1], key[3])
+            for key, (top, left) in places.items()
+        }
+        areas = {node: own[key] for node, key in keys.items()}
+        yield Batch(group.windows[cut], areas, whole)
+
+
+def _key(edges: Edges) -> tuple[bytes, int, bytes, int]:
+    top, height, left, width = edges
+    return top.tobytes(), height, left.tobytes(), width

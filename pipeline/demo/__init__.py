@@ -1,0 +1,1 @@
+"""The demo's own pictures, network and figure: what a user would bring along."""

@@ -1,0 +1,1 @@
+"""Objects by path or URL: the only code that opens a file or a store."""

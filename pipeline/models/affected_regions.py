@@ -1,0 +1,123 @@
+"""What a window of pixels can change in every later map: the walk from the pixels upwards.
+
+The third of the three walks over the graph (forward boxes). The invariant: outside its footprint a
+map is the clean one; a footprint may be larger than what really changes, never smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from torch import fx
+
+from pipeline.models.geometry import Geometry
+from pipeline.models.operations import Window
+from pipeline.models.receptive_field import Ints
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What some windows can change along one axis of a map.
+
+    Attributes:
+        low: int64 [n], the first position that each can change.
+        high: int64 [n], one past the last; not more than ``low`` where nothing changes.
+    """
+
+    low: Ints
+    high: Ints
+
+    @property
+    def sizes(self) -> Ints:
+        """How many positions each window can change, int64 [n], at least 1."""
+        sizes: Ints = np.maximum(self.high - self.low, 1)
+        return sizes
+
+    def through(self, window: Window, length: int) -> Reach:
+        """The output positions of a sliding window, ``length`` in all, that read any of these."""
+        low = -((window.reach - window.padding - self.low) // window.stride)
+        high = (self.high - 1 + window.padding) // window.stride + 1
+        return Reach(np.clip(low, 0, length), np.clip(high, 0, length))
+
+    def hull(self, other: Reach) -> Reach:
+        """Both together."""
+        return Reach(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+    def whole(self, length: int) -> Reach:
+        """Everything, for as many windows."""
+        return Reach(np.zeros_like(self.low), np.full_like(self.high, length))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What some windows can change of one map.
+
+    Attributes:
+        down: along y, of n windows' rows.
+        across: along x, of m windows' columns; window (i, j) changes the product of both.
+        whole: every window can change the whole map, by an operation that mixes positions.
+    """
+
+    down: Reach
+    across: Reach
+    whole: bool
+
+
+def footprints(geometry: Geometry, down: Reach, across: Reach) -> dict[fx.Node, Footprint]:
+    """The footprints of a grid of windows on every map.
+
+    Args:
+        geometry: of a traced network.
+        down: rows of the input frame that the windows cover.
+        across: columns likewise.
+
+    Returns:
+        By traced node, for every node that depends on the image and holds a tensor or a tuple of
+        them.
+    """
+    found: dict[fx.Node, Footprint] = {}
+    for node in geometry.graph.nodes:
+        if node.kind == "placeholder" and node.fx in geometry.fields:
+            found[node.fx] = Footprint(down, across, whole=False)
+            continue
+        sources = geometry.data_inputs(node.fx)
+        if not sources or (node.fx not in geometry.fields and node.fx not in geometry.tuples):
+            continue
+        windows = geometry.slides(node)
+        reads = [found[source] for source in sources]
+        if any(each.whole for each in reads):
+            found[node.fx] = _whole(geometry, node.fx, reads[0])
+        elif windows is not None:
+            height, width = geometry.map_size(node.fx)
+            found[node.fx] = Footprint(
+                reads[0].down.through(windows[0], height),
+                reads[0].across.through(windows[1], width),
+                whole=False,
+            )
+        elif all(geometry.keeps_places(node, source) for source in sources):
+            found[node.fx] = _hull(reads)
+        else:
+            found[node.fx] = _whole(geometry, node.fx, reads[0])
+    return found
+
+
+def map_of(geometry: Geometry, node: fx.Node) -> tuple[int, int]:
+    """Positions down and across; those of its pieces for a tuple."""
+    if node in geometry.fields:
+        return geometry.map_size(node)
+    return next(geometry.map_size(piece) for piece in node.users if piece in geometry.fields)
+
+
+def _whole(geometry: Geometry, node: fx.Node, like: Footprint) -> Footprint:
+    height, width = map_of(geometry, node)
+    return Footprint(like.down.whole(height), like.across.whole(width), whole=True)
+
+
+def _hull(several: Iterable[Footprint]) -> Footprint:
+    def both(one: Footprint, other: Footprint) -> Footprint:
+        return Footprint(one.down.hull(other.down), one.across.hull(other.across), whole=False)
+
+    return reduce(both, several)

@@ -1,0 +1,277 @@
+"""The cone below a position: which part of every earlier map can feed it.
+
+The first of the three walks over the graph (backward boxes), for whole maps of channels. The
+invariant: all positions of a layer share one geometry. A region is cut at a fixed size around the
+position and may reach outside the map, where a mask stands for the padding; a region as large as
+its map is the whole map. So any positions of a layer make one batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from pipeline.models.graph import Graph, Node
+from pipeline.models.operations import (
+    ADAPTIVE_POOLS,
+    CHANNEL_MIXERS,
+    ELEMENTWISE,
+    POINTWISE,
+    RESHAPES,
+    Window,
+    arguments_of,
+    window_of,
+)
+from pipeline.models.receptive_field import Field
+
+# A pool of another kind (Lp) has no transpose of its own: it is taken whole.
+_WINDOWED = ADAPTIVE_POOLS | {"conv2d", "max_pool2d", "avg_pool2d"}
+_LOCAL = POINTWISE | ELEMENTWISE | CHANNEL_MIXERS | RESHAPES | {"local_response_norm"}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A region along one axis: positions ``p * step + first`` up to ``size`` of them.
+
+    Attributes:
+        step: how far the region moves when the seed's position p moves by one.
+        first: where it begins for p = 0; may lie before the map.
+        size: how many positions.
+    """
+
+    step: int
+    first: int
+    size: int
+
+    def through(self, window: Window) -> Span:
+        """The input positions that these output positions of a window read."""
+        first = self.first * window.stride - window.padding
+        size = (self.size - 1) * window.stride + window.reach + 1
+        return Span(self.step * window.stride, first, size)
+
+    def hull(self, other: Span) -> Span | None:
+        """Both together; None where they move unlike each other."""
+        if self.step != other.step:
+            return None
+        first = min(self.first, other.first)
+        end = max(self.first + self.size, other.first + other.size)
+        return Span(self.step, first, end - first)
+
+    def starts(self, positions: Tensor) -> Tensor:
+        """Where the region begins for each seed position, int64 [n]."""
+        return positions * self.step + self.first
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a map that moves with the seed, or the whole map.
+
+    Attributes:
+        down, across: along y and x; for a whole map step 0 from 0.
+        whole: whether it is the whole map.
+    """
+
+    down: Span
+    across: Span
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Cone:
+    """The regions below one layer.
+
+    Attributes:
+        target: the layer's node.
+        regions: by traced node, in reverse order of execution, without sizes and parameters.
+        local: whether no region is a whole map, so that a crop of the input is enough.
+    """
+
+    target: Node
+    regions: dict[fx.Node, Region]
+    local: bool
+
+
+class Geometry:
+    """What a walk over a traced network needs to know of its nodes.
+
+    Args:
+        graph: the traced network.
+        fields: of its nodes, see `trace_receptive_fields.trace_fields`.
+    """
+
+    def __init__(self, graph: Graph, fields: dict[str, Field]) -> None:
+        self.graph = graph
+        self.nodes = {node.fx: node for node in graph.nodes}
+        self.fields = {node.fx: fields[node.name] for node in graph.nodes if node.name in fields}
+        # A tuple of tensors (a chunk's) has no field of its own: its pieces have. Sizes have none.
+        self.tuples = {
+            used
+            for node in graph.nodes
+            if node.kind == "getitem"
+            for used in node.fx.all_input_nodes
+            if used not in self.fields and node.fx in self.fields and self._feeds_tensor(used)
+        }
+        self._meets_map = {
+            node.fx
+            for node in graph.nodes
+            if node.fx in self.fields and node.kind in ELEMENTWISE and self._has_constant_map(node)
+        }
+        # Read off the modules once: every batch of every walk asks for them.
+        self._inputs = {
+            node.fx: tuple(m for m in node.fx.all_input_nodes if self._carries_data(m))
+            for node in graph.nodes
+        }
+        self._windows = {node.fx: self._windows_of(node) for node in graph.nodes}
+
+    def _carries_data(self, node: fx.Node) -> bool:
+        return node in self.fields or node in self.tuples
+
+    def _feeds_tensor(self, node: fx.Node) -> bool:
+        return any(used in self.fields for used in node.all_input_nodes)
+
+    def _has_constant_map(self, node: Node) -> bool:
+        """Whether an operand, a learnt position say, is a parameter that differs by position."""
+        from_end = [dim - len(self.fields[node.fx].shape) for dim in self.map_dims(node.fx)]
+        constants = [self._constant(m) for m in node.fx.all_input_nodes if self._is_constant(m)]
+        return any(
+            isinstance(value, Tensor) and value.dim() >= -dim and value.shape[dim] > 1
+            for value in constants
+            for dim in from_end
+        )
+
+    def _is_constant(self, node: fx.Node) -> bool:
+        depends = self._carries_data(node) or node.op == "placeholder"
+        return not depends and all(self._is_constant(used) for used in node.all_input_nodes)
+
+    def _constant(self, node: fx.Node) -> Any:
+        values = {used: self._constant(used) for used in node.all_input_nodes}
+        return self.graph.call(self.nodes[node], values)
+
+    def map_size(self, node: fx.Node) -> tuple[int, int]:
+        """Positions down and across of a node's map."""
+        return self.fields[node].map_size
+
+    def map_dims(self, node: fx.Node) -> tuple[int, int]:
+        """The dimensions that hold y and x; 2 and 3 where the map is one position wide."""
+        field = self.fields[node]
+        down, across = field.down.dim, field.across.dim
+        return (2 if down is None else down, 3 if across is None else across)
+
+    def spread(self, mask: Tensor, node: fx.Node) -> Tensor:
+        """A mask [n, rows, columns] with as many dimensions as the node's value."""
+        dims = self.map_dims(node)
+        shape = [1] * len(self.fields[node].shape)
+        shape[0], shape[dims[0]], shape[dims[1]] = mask.shape
+        return mask.reshape(shape)
+
+    def windows(self, node: Node) -> tuple[Window, Window] | None:
+        """The sliding windows of a convolution or pool; None for every other operation."""
+        return self._windows[node.fx]
+
+    def _windows_of(self, node: Node) -> tuple[Window, Window] | None:
+        if node.kind not in _WINDOWED or not self._inputs[node.fx]:
+            return None
+        source = self.fields[self._inputs[node.fx][0]]
+        if not source.is_standard:
+            return None
+        arguments = arguments_of(node.fx, node.kind, self.graph.module)
+        found = window_of(node.kind, arguments, (source.shape[2], source.shape[3]))
+        return None if isinstance(found, str) else found
+
+    def data_inputs(self, node: fx.Node) -> tuple[fx.Node, ...]:
+        """The inputs that depend on the image, not sizes or parameters."""
+        return self._inputs[node]
+
+    def slides(self, node: Node) -> tuple[Window, Window] | None:
+        """The windows of a node whose every position reads a few around it; None for others."""
+        return None if node.kind in ADAPTIVE_POOLS else self.windows(node)
+
+    def keeps_places(self, node: Node, source: fx.Node) -> bool:
+        """Whether each position of a node's value reads that one position of an input alone."""
+        if source in self.tuples:
+            return True
+        # A tuple is as its pieces are.
+        values = node.fx.users if node.fx in self.tuples else (node.fx,)
+        fields = [self.fields[value] for value in values if value in self.fields]
+        same_map = all(field.map_size == self.map_size(source) for field in fields)
+        whole = any(field.whole for field in fields) or node.fx in self._meets_map
+        return node.kind in _LOCAL and same_map and not whole
+
+    def cone(self, layer: str) -> Cone:
+        """The cone below a layer."""
+        target = self.graph.node(layer)
+        one = Span(1, 0, 1)
+        regions = {target.fx: Region(one, one, whole=False)}
+        if self.map_size(target.fx) == (1, 1):
+            regions[target.fx] = self._whole(target.fx)
+        order = list(reversed(self.graph.nodes))
+        for node in order[order.index(target) :]:
+            if node.fx not in regions:
+                continue
+            sources = self.data_inputs(node.fx)
+            own = regions[node.fx]
+            reads = [r for s in sources if (r := self._read_by(node, own, s)) is not None]
+            if len(reads) < len(sources):
+                regions[node.fx], reads = self._whole(node.fx), [self._whole(s) for s in sources]
+            for source, wanted in zip(sources, reads, strict=True):
+                regions[source] = self._joined(source, regions.get(source), wanted)
+            if node.fx in self.tuples:
+                self._level(node.fx, regions)
+        regions = {node.fx: regions[node.fx] for node in order if node.fx in regions}
+        return Cone(target, regions, local=not any(r.whole for r in regions.values()))
+
+    def _level(self, node: fx.Node, regions: dict[fx.Node, Region]) -> None:
+        """A tuple is run as one, so all its pieces have the region that one of them needs."""
+        own = regions[node]
+        for piece in node.users:
+            if piece in regions:
+                regions[piece] = self._whole(piece) if own.whole else own
+
+    def _whole(self, node: fx.Node) -> Region:
+        height, width = self.map_size(node) if node in self.fields else (1, 1)
+        return Region(Span(0, 0, height), Span(0, 0, width), whole=True)
+
+    def _read_by(self, node: Node, region: Region, source: fx.Node) -> Region | None:
+        """The region of an input that a node's reads; None where it can only be run whole."""
+        if region.whole:
+            return self._whole(source)
+        windows = self.slides(node)
+        if windows is not None:
+            down, across = region.down.through(windows[0]), region.across.through(windows[1])
+            return Region(down, across, whole=False)
+        return region if self.keeps_places(node, source) else None
+
+    def _joined(self, node: fx.Node, old: Region | None, new: Region) -> Region:
+        if new.whole or (old is not None and old.whole):
+            return self._whole(node)
+        down = new.down if old is None else new.down.hull(old.down)
+        across = new.across if old is None else new.across.hull(old.across)
+        if down is None or across is None:
+            return self._whole(node)
+        if node in self.fields:
+            height, width = self.map_size(node)
+            if down.size >= height or across.size >= width:
+                return self._whole(node)
+        return Region(down, across, whole=False)
+
+
+def inside_mask(
+    region: Region, positions: tuple[Tensor, Tensor], size: tuple[int, int]
+) -> Tensor | None:
+    """Which places of each region lie in the map.
+
+    Returns:
+        bool [n, rows, columns], or None where all do.
+    """
+    if region.whole:
+        return None
+    masks = []
+    for span, p, length in zip((region.down, region.across), positions, size, strict=True):
+        places = span.starts(p)[:, None] + torch.arange(span.size, device=p.device)
+        masks.append((places >= 0) & (places < length))
+    if bool(masks[0].all()) and bool(masks[1].all()):
+        return None
+    return masks[0][:, :, None] & masks[1][:, None, :]

@@ -1,0 +1,1 @@
+"""Single PNG figures, drawn by `unitscope show`."""

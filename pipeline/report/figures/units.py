@@ -1,0 +1,158 @@
+"""The top patches of units as one picture: page data in, a PIL image out.
+
+Invariant: a place without a patch stays empty; where a unit has projections, each stands left of
+its patch, at the same size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.report.patches import (
+    INK,
+    SOFT,
+    Font,
+    Patch,
+    draw_projection,
+    draw_tile,
+    shortened,
+    three_digits,
+)
+from pipeline.report.unit_record import UnitPage
+
+_PAPER, _LINE = (255, 255, 255), (222, 225, 230)
+_MARGIN, _GAP, _PAIR_GAP = 28, 14, 3
+_TILE_PX, _SHEET_TILE_PX = (96, 224), (72, 96)
+_CAPTION_WIDTH = 150
+_SHEET_LABEL = 120
+
+
+def draw_unit(page: UnitPage) -> Image.Image:
+    """The nine top patches of a unit, three by three, with value, class and file below each."""
+    tiles, size = _tiles([page], _TILE_PX)
+    cell = (max(size[0], _CAPTION_WIDTH), size[1] + 62)
+    share = f"fires on {_share(page)} of {page.images:,} images"
+    facts = "   |   ".join([page.kind, f"field {_field(page)}", share, *_legend([page])])
+    rows = max(1, -(-min(len(page.patches), 9) // 3))
+    height = rows * (cell[1] + _GAP)
+    title = f"{page.layer}, unit {page.unit}"
+    image, top = _titled(title, facts, 3 * cell[0] + 2 * _GAP, height)
+    for place, (patch, tile) in enumerate(zip(page.patches[:9], tiles[0], strict=True)):
+        x = _MARGIN + (place % 3) * (cell[0] + _GAP)
+        y = top + (place // 3) * (cell[1] + _GAP)
+        image.paste(tile, (x, y))
+        _caption(image, patch, (x, y + size[1] + 5), cell[0])
+    if not page.patches:
+        ImageDraw.Draw(image).text((_MARGIN, top), "no image activates this unit", SOFT, _font(15))
+    return image
+
+
+def draw_sheet(pages: Sequence[UnitPage], units: int) -> Image.Image:
+    """Many units of a layer, one a row, nine patches a row.
+
+    Args:
+        pages: at least one; all of one layer.
+        units: how many units the layer has in all.
+    """
+    all_tiles, size = _tiles(pages, _SHEET_TILE_PX)
+    row, step = size[1] + 10, size[0] + (10 if _paired(pages) else 6)
+    first, last = pages[0], pages[-1]
+    which = f"units {first.unit} to {last.unit} of {units}, one a row"
+    facts = "   |   ".join([first.kind, f"field {_field(first)}", which, *_legend(pages)])
+    columns = max(len(tiles) for tiles in all_tiles)
+    image, top = _titled(first.layer, facts, _SHEET_LABEL + columns * step, len(pages) * row)
+    draw = ImageDraw.Draw(image)
+    for place, (page, tiles) in enumerate(zip(pages, all_tiles, strict=True)):
+        y = top + place * row
+        draw.text((_MARGIN, y + 4), f"unit {page.unit}", INK, _font(15))
+        notes = [f"fires on {_share(page)}"]
+        if page.patches:
+            notes.append(f"max {three_digits(page.patches[0].value)}")
+        draw.text((_MARGIN, y + 24), "\n".join(notes), SOFT, _font(12), spacing=3)
+        for column, tile in enumerate(tiles):
+            image.paste(tile, (_MARGIN + _SHEET_LABEL + column * step, y))
+    return image
+
+
+def _titled(title: str, facts: str, width: int, height: int) -> tuple[Image.Image, int]:
+    """An empty page with its head; returns it and the y at which the rest begins."""
+    needed = max(_font(22).getlength(title), _font(14).getlength(facts))
+    width = max(width, int(needed) + 1) + 2 * _MARGIN
+    top = 96
+    image = Image.new("RGB", (width, top + height + _MARGIN - _GAP), _PAPER)
+    draw = ImageDraw.Draw(image)
+    draw.text((_MARGIN, 20), title, INK, _font(22))
+    draw.text((_MARGIN, 51), facts, SOFT, _font(14))
+    draw.line((_MARGIN, 80, width - _MARGIN, 80), _LINE)
+    return image, top
+
+
+def _caption(image: Image.Image, patch: Patch, at: tuple[int, int], width: int) -> None:
+    draw = ImageDraw.Draw(image)
+    lines = (
+        (three_digits(patch.value), 15, INK),
+        (patch.class_name or "", 13, INK),
+        (patch.image, 12, SOFT),
+    )
+    y = at[1]
+    for text, size, colour in lines:
+        if text:
+            draw.text((at[0], y), shortened(text, width, _font(size)), colour, _font(size))
+            y += size + 4
+
+
+def _tiles(
+    pages: Sequence[UnitPage], bounds: tuple[int, int]
+) -> tuple[list[list[Image.Image]], tuple[int, int]]:
+    """A picture for each patch, page by page, and the (width, height) that all share."""
+    size = _tile_size(pages, bounds)
+    if not _paired(pages):
+        plain = [[draw_tile(p.cut, size, p.problem) for p in page.patches[:9]] for page in pages]
+        return plain, size
+    pair = (2 * size[0] + _PAIR_GAP, size[1])
+    return [[_pair(patch, size, pair) for patch in page.patches[:9]] for page in pages], pair
+
+
+def _pair(patch: Patch, size: tuple[int, int], pair: tuple[int, int]) -> Image.Image:
+    image = Image.new("RGB", pair, _PAPER)
+    image.paste(draw_projection(patch.projection, size, "not\nprojected"), (0, 0))
+    image.paste(draw_tile(patch.cut, size, patch.problem), (pair[0] - size[0], 0))
+    return image
+
+
+def _paired(pages: Sequence[UnitPage]) -> bool:
+    return any(patch.projection is not None for page in pages for patch in page.patches)
+
+
+def _legend(pages: Sequence[UnitPage]) -> list[str]:
+    return ["projection left, patch right"] if _paired(pages) else []
+
+
+def _tile_size(pages: Sequence[UnitPage], bounds: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) that all tiles share, in picture pixels."""
+    cuts = [patch.cut for page in pages for patch in page.patches if patch.cut is not None]
+    height = max((cut.height for cut in cuts), default=pages[0].field[0])
+    width = max((cut.width for cut in cuts), default=pages[0].field[1])
+    scale = _scale(height, width, bounds)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _scale(height: int, width: int, bounds: tuple[int, int]) -> float:
+    longest = max(height, width, 1)
+    if longest < bounds[0]:
+        return float(-(-bounds[0] // longest))
+    return min(1.0, bounds[1] / longest)
+
+
+def _field(page: UnitPage) -> str:
+    return f"{page.field[0]} x {page.field[1]} px"
+
+
+def _share(page: UnitPage) -> str:
+    return f"{page.active / page.images:.1%}" if page.images else "0%"
+
+
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size=size)

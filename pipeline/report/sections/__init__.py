@@ -1,0 +1,1 @@
+"""The sections of a gallery: one folder per analysis that has pages."""

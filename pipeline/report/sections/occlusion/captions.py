@@ -1,0 +1,196 @@
+"""An occluded image in words and numbers, for a page and for a picture alike (ZF 4.2, fig. 7).
+
+Invariant: every text is formatted here, from what `OcclusionReader` read; nothing is worked out
+that the tables do not say, but the shares of the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report.patches import three_digits
+from pipeline.report.sections.occlusion.heatmaps import OTHERS, ClassColours, Colour, finite_range
+from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
+from pipeline.report.sections.units.page_data import percent
+
+ClassName = Callable[[int], str]
+"""Names a class by its index."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A window, outlined: its upper left corner and size in pixels of the frame."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A legend bar of a heat map.
+
+    Attributes:
+        bounds: the numbers that have the first colour and the last.
+        low: the first, to be read.
+        high: the last, to be read.
+        clean: the clean image's value, to be read.
+        mark: where on the bar that is, 0 to 100.
+    """
+
+    bounds: tuple[float, float]
+    low: str
+    high: str
+    clean: str
+    mark: float
+
+
+@dataclass(frozen=True)
+class ClassKey:
+    """A class in the legend; ``share`` is of the positions, ``role`` what it is of the image."""
+
+    colour: str
+    name: str
+    share: str
+    role: str
+
+
+def image_facts(image: Occluded, name: ClassName) -> tuple[tuple[str, str], ...]:
+    """(name, value) of an image without a window."""
+    return (
+        ("file", image.image),
+        ("image", str(image.image_id)),
+        ("target", f"{name(image.target)}, p {three_digits(image.p_target)}"),
+        ("most probable", f"{name(image.predicted)}, p {three_digits(image.p_predicted)}"),
+        ("window filled with", image.windows[0].fill),
+    )
+
+
+def window_title(window: WindowMap) -> str:
+    """A window's size and step."""
+    return f"Window {window.size[0]} x {window.size[1]} px, step {window.stride_px} px"
+
+
+def window_facts(image: Occluded, window: WindowMap) -> tuple[tuple[str, str], ...]:
+    """The numbers of occlude/pictures in words."""
+    positions = window.p.size
+    changed = round(window.changed * positions)
+    facts = [
+        ("largest drop of p", _drop(image, window)),
+        (
+            "p falls to half or less",
+            f"on {percent(window.half_area)} of the pixels, by the mean over the windows on each",
+        ),
+        (
+            "another class most probable",
+            f"at {changed:,} of {positions:,} positions ({percent(window.changed)})",
+        ),
+    ]
+    if window.drop_inside is not None:
+        facts.append(("in the object's box", f"{percent(window.drop_inside)} of the drop"))
+    if window.pointed is not None:
+        where = "inside" if window.pointed else "outside"
+        facts.append(("pointing", f"the window of the largest drop is centred {where} the box"))
+    return tuple(facts)
+
+
+def spot(window: WindowMap) -> Spot:
+    """The window of the largest drop."""
+    return Spot(*window.drop_at, *window.size)
+
+
+def best_window(image: Occluded) -> WindowMap:
+    """The window with the largest drop, the first of equal ones."""
+    return max(image.windows, key=lambda each: each.largest_drop)
+
+
+def p_scale(image: Occluded, window: WindowMap) -> Scale:
+    """Map d's: from 0 to the largest p."""
+    return _scale((0.0, finite_range(window.p, image.p_target)[1]), image.p_target)
+
+
+def activity_scale(image: Occluded, window: WindowMap) -> Scale:
+    """Map b's: from the least activity to the largest."""
+    return _scale(finite_range(window.activity, image.activity), image.activity)
+
+
+def class_keys(
+    image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
+) -> tuple[ClassKey, ...]:
+    """Map e's legend: the classes that come at any position, the most frequent first."""
+    shares = _shares(window.predicted)
+    own = sorted(set(shares) & set(colours.colours), key=lambda index: (-shares[index], index))
+    keys = [
+        ClassKey(
+            hexadecimal(colours.colours[index]),
+            name(index),
+            percent(shares[index]),
+            _role(image, index),
+        )
+        for index in own
+    ]
+    others = set(shares) & colours.others
+    if others:
+        share = percent(sum(shares[index] for index in sorted(others)))
+        keys.append(ClassKey(hexadecimal(OTHERS), f"other classes ({len(others)})", share, ""))
+    return tuple(keys)
+
+
+def hexadecimal(colour: Colour) -> str:
+    """A colour as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def map_note(image: Occluded) -> str:
+    """Why the map's projection of this image, or its patches, are missing; empty where not."""
+    evidence = image.evidence
+    if not evidence.scanned:
+        return "The scan did not take this layer, so there are no top patches of this map."
+    if evidence.own_patch is not None:
+        return ""
+    if evidence.own is not None:
+        return "This image is among the unit's top patches, but they have not been projected."
+    return (
+        f"There is no projection of this image: it is not among the unit's {len(evidence.patches)} "
+        "top patches."
+    )
+
+
+def _drop(image: Occluded, window: WindowMap) -> str:
+    y, x = window.drop_at
+    lowest = image.p_target - window.largest_drop
+    where = f"window at y {y} to {y + window.size[0] - 1}, x {x} to {x + window.size[1] - 1}"
+    if window.largest_drop <= 0:
+        return f"none: p is nowhere below the clean {three_digits(image.p_target)}; lowest, {where}"
+    return (
+        f"{three_digits(window.largest_drop)}, from {three_digits(image.p_target)} to "
+        f"{three_digits(max(lowest, 0.0))}; {where}"
+    )
+
+
+def _scale(bounds: tuple[float, float], clean: float) -> Scale:
+    low, high = bounds
+    mark = 100 * (clean - low) / (high - low) if high > low else 0.0
+    return Scale(
+        bounds=bounds,
+        low=three_digits(low),
+        high=three_digits(high),
+        clean=three_digits(clean),
+        mark=round(mark, 2) if np.isfinite(mark) else 0.0,
+    )
+
+
+def _shares(predicted: NDArray[np.int32]) -> dict[int, float]:
+    indices, counts = np.unique(predicted, return_counts=True)
+    return dict(zip(indices.tolist(), (counts / predicted.size).tolist(), strict=True))
+
+
+def _role(image: Occluded, index: int) -> str:
+    if index == image.target:
+        return "target"
+    return "clean image" if index == image.predicted else ""

@@ -1,0 +1,191 @@
+"""The maps of an occlusion as pictures (ZF fig. 7): heat maps and maps of classes.
+
+Invariant: a picture has the frame's extent, each position is a cell around the middle of its
+window and as large as the way to its neighbours, and nothing is drawn where no window has its
+middle.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.report.patches import Box, Cut, draw_projection
+from pipeline.report.sections.occlusion.reader import WindowMap
+
+Colour = tuple[int, int, int]
+
+SCALE: tuple[Colour, ...] = (
+    (68, 1, 84),
+    (72, 37, 118),
+    (65, 68, 135),
+    (53, 95, 141),
+    (42, 120, 142),
+    (33, 145, 140),
+    (34, 168, 132),
+    (66, 190, 113),
+    (122, 209, 81),
+    (189, 223, 38),
+    (253, 231, 37),
+)
+"""Viridis at equal steps, straight lines in between: equal steps look equal, also in grey."""
+
+PALETTE: tuple[Colour, ...] = (
+    (68, 119, 170),
+    (238, 102, 119),
+    (34, 136, 51),
+    (204, 187, 68),
+    (102, 204, 238),
+    (170, 51, 119),
+    (238, 136, 51),
+    (140, 86, 75),
+)
+"""Colours of classes that stay apart for most kinds of colour blindness (after Tol's "bright")."""
+OTHERS: Colour = (153, 153, 153)
+
+_PHOTO_QUALITY = 85
+_ZERO: Colour = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class ClassColours:
+    """Which classes have a colour of their own; the rest share `OTHERS`.
+
+    Attributes:
+        colours: by class, the most frequent first.
+        others: the classes without one.
+    """
+
+    colours: Mapping[int, Colour]
+    others: frozenset[int]
+
+
+def colour_classes(maps: Sequence[NDArray[np.int32]]) -> ClassColours:
+    """Give the most frequent classes of one picture their colours.
+
+    Args:
+        maps: int32 [rows, cols], the most probable class by position, one a window; each weighs
+            the same however many positions it has.
+    """
+    weights: dict[int, float] = {}
+    for each in maps:
+        for index, count in zip(*np.unique(each, return_counts=True), strict=True):
+            weights[int(index)] = weights.get(int(index), 0.0) + int(count) / each.size
+    ranked = sorted(weights, key=lambda index: (-weights[index], index))
+    own = dict(zip(ranked, PALETTE, strict=False))
+    return ClassColours(own, frozenset(ranked[len(own) :]))
+
+
+def finite_range(values: NDArray[np.float32], clean: float) -> tuple[float, float]:
+    """The least and largest finite value of a map and its clean value; zeros without any."""
+    several = np.append(values.ravel(), np.float32(clean))
+    finite = several[np.isfinite(several)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def heat_map(
+    values: NDArray[np.float32], window: WindowMap, bounds: tuple[float, float], frame_px: int
+) -> Image.Image:
+    """Values by position in the colours of `SCALE`; transparent where there is none.
+
+    Args:
+        values: float32 [rows, cols], of ``window``'s positions.
+        window: where they lie.
+        bounds: what has the first colour and what the last.
+        frame_px: side of the frame.
+    """
+    low, high = bounds
+    share = np.clip((values.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1)
+    known = np.isfinite(share)
+    table = np.array(SCALE, np.float64)
+    steps = np.where(known, share, 0.0) * (len(SCALE) - 1)
+    planes = [np.interp(steps, range(len(SCALE)), table[:, channel]) for channel in range(3)]
+    return _spread(np.rint(np.stack(planes, axis=2)), known, window, frame_px)
+
+
+def class_map(window: WindowMap, chosen: ClassColours, frame_px: int) -> Image.Image:
+    """The most probable class by position."""
+    colours = np.empty((*window.predicted.shape, 3))
+    colours[:] = OTHERS
+    for index, colour in chosen.colours.items():
+        colours[window.predicted == index] = colour
+    return _spread(colours, np.ones(window.predicted.shape, bool), window, frame_px)
+
+
+def frame_picture(frame: NDArray[np.uint8]) -> Image.Image:
+    """The input frame."""
+    return Image.fromarray(frame)
+
+
+def projection_in_frame(projection: Cut, box: Box, frame_px: int) -> Image.Image:
+    """A projection at its place in the frame, so that it can be laid beside the maps.
+
+    Args:
+        projection: 128 is zero.
+        box: of what, unclipped.
+        frame_px: side of the frame.
+    """
+    (y0, y1), (x0, x1) = (
+        (0, frame_px)
+        if stop - start >= frame_px
+        else (min(max(start, 0), frame_px), min(max(stop, 0), frame_px))
+        for start, stop in zip(box[:2], box[2:], strict=True)
+    )
+    picture = Image.new("RGB", (frame_px, frame_px), _ZERO)
+    if projection.pixels.size and y1 > y0 and x1 > x0:
+        height, width = projection.pixels.shape[:2]
+        inside = Cut(height, width, 0, 0, projection.pixels)
+        picture.paste(draw_projection(inside, (x1 - x0, y1 - y0)), (x0, y0))
+    return picture
+
+
+def encode(picture: Image.Image, *, photo: bool) -> bytes:
+    """A WebP: lossy for a photograph, exact for a map."""
+    data = io.BytesIO()
+    if photo:
+        picture.save(data, "WEBP", quality=_PHOTO_QUALITY)
+    else:
+        picture.save(data, "WEBP", lossless=True)
+    return data.getvalue()
+
+
+def cells(corners: NDArray[np.int64], window_px: int, side: int) -> NDArray[np.int64]:
+    """Which position each pixel of one axis belongs to.
+
+    Args:
+        corners: int64 [n], first pixels of the windows, ascending.
+        window_px: of the windows, along this axis.
+        side: of the frame.
+
+    Returns:
+        int64 [side]: the position whose window's middle is nearest; -1 beyond the outermost cells,
+        which reach as far out as they do inwards.
+    """
+    middles = corners + window_px / 2
+    between = (middles[1:] + middles[:-1]) / 2
+    if len(between):
+        first, last = 2 * middles[0] - between[0], 2 * middles[-1] - between[-1]
+    else:
+        first, last = float(corners[0]), float(corners[0] + window_px)
+    edges = np.concatenate([[first], between, [last]])
+    places = np.searchsorted(edges, np.arange(side) + 0.5, side="right") - 1
+    return np.where(places < len(corners), places, -1)
+
+
+def _spread(
+    colours: NDArray[np.float64], known: NDArray[np.bool_], window: WindowMap, frame_px: int
+) -> Image.Image:
+    """Colours [rows, cols, 3] by position as an RGBA picture of the frame."""
+    rows = cells(window.y_px, window.size[0], frame_px)
+    columns = cells(window.x_px, window.size[1], frame_px)
+    opaque = known[np.ix_(rows, columns)] & (rows >= 0)[:, None] & (columns >= 0)[None, :]
+    pixels = np.zeros((frame_px, frame_px, 4), np.uint8)
+    pixels[..., :3] = colours[np.ix_(rows, columns)]
+    pixels[..., 3] = 255
+    pixels[~opaque] = 0
+    return Image.fromarray(pixels)

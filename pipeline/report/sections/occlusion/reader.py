@@ -1,0 +1,267 @@
+"""Occluded images of a published run, with what stands beside their maps (ZF fig. 7).
+
+Invariant: the numbers are those of the tables, and a picture of an image is what the network saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.report.patch_reader import PATCHES, Frame, PatchReader
+from pipeline.report.patches import Patch
+from pipeline.store.encode import Run
+from schemas.errors import NotPublishedError, StoreError
+
+_Row = Mapping[Hashable, Any]
+_KEPT_UNITS = 64
+
+
+@dataclass(frozen=True)
+class WindowMap:
+    """One image under one window.
+
+    Attributes:
+        window: its place among those of the job.
+        size: (height, width) in pixels.
+        stride_px: step down and across.
+        fill: what stood in it.
+        y_px: int64 [rows], upper edges.
+        x_px: int64 [cols], left edges.
+        p: float32 [rows, cols], probability of the target.
+        predicted: int32 [rows, cols], most probable class.
+        activity: float32 [rows, cols], sum of the strongest map.
+        largest_drop: p of the clean image less the lowest.
+        drop_at: (y, x), upper left corner of the window with the lowest p.
+        half_area: share of the pixels where p is at most half of the clean one.
+        changed: share of the positions with another predicted class.
+        drop_inside: share of the drop in the object's boxes; None where no box is known.
+        pointed: whether the window of the lowest p is centred in a box; None likewise.
+    """
+
+    window: int
+    size: tuple[int, int]
+    stride_px: int
+    fill: str
+    y_px: NDArray[np.int64]
+    x_px: NDArray[np.int64]
+    p: NDArray[np.float32]
+    predicted: NDArray[np.int32]
+    activity: NDArray[np.float32]
+    largest_drop: float
+    drop_at: tuple[int, int]
+    half_area: float
+    changed: float
+    drop_inside: float | None
+    pointed: bool | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the strongest map looks for.
+
+    Attributes:
+        patches: the unit's top patches.
+        own: which of them is this image's; None where it is not among them.
+        scanned: whether the scan took the layer; without, there are no patches.
+    """
+
+    patches: tuple[Patch, ...]
+    own: int | None
+    scanned: bool
+
+    @property
+    def own_patch(self) -> Patch | None:
+        """This image's patch, where it has a projection."""
+        patch = None if self.own is None else self.patches[self.own]
+        return patch if patch is not None and patch.projection is not None else None
+
+    @property
+    def others(self) -> tuple[Patch, ...]:
+        """The patches from other images."""
+        return tuple(patch for place, patch in enumerate(self.patches) if place != self.own)
+
+
+@dataclass(frozen=True)
+class Occluded:
+    """An occluded image.
+
+    Attributes:
+        image_id: its row of the image list.
+        image: its file name.
+        class_name: what the data set calls it; None where it says nothing.
+        target: the class whose probability was recorded.
+        p_target: that probability, without a window.
+        predicted: the most probable class, without a window.
+        p_predicted: its probability.
+        layer: the layer whose strongest map was watched.
+        unit: that map.
+        activity: its sum, without a window.
+        windows: at least one.
+        frame: what the network saw; or why it cannot be shown.
+        frame_px: its side.
+        evidence: what the map looks for.
+    """
+
+    image_id: int
+    image: str
+    class_name: str | None
+    target: int
+    p_target: float
+    predicted: int
+    p_predicted: float
+    layer: str
+    unit: int
+    activity: float
+    windows: tuple[WindowMap, ...]
+    frame: Frame
+    frame_px: int
+    evidence: Evidence
+
+
+def count_occluded(run: Run) -> int:
+    """How many images the run's occlusion holds; 0 where none is published."""
+    try:
+        run.manifest("occlude")
+    except NotPublishedError:
+        return 0
+    return int(run.table("pictures", job="occlude", columns=["image_id"])["image_id"].nunique())
+
+
+class OcclusionReader:
+    """Reads occluded images.
+
+    Args:
+        run: scan and occlude must be published.
+        patches: of the same run.
+
+    Raises:
+        NotPublishedError: scan or occlude is not.
+        StoreError: the occlusion is of another scan, or a table cannot be read.
+    """
+
+    def __init__(self, run: Run, patches: PatchReader) -> None:
+        self._run = run
+        self._patches = patches
+        _require_same_scan(run)
+        self._pictures = run.table("pictures", job="occlude")
+        self._layers = set(run.table("layers", job="scan", columns=["layer"])["layer"])
+        self._names = _class_names(run)
+        self._known: dict[tuple[str, int], tuple[tuple[Patch, ...], list[int]]] = {}
+
+    def ranked(self) -> list[int]:
+        """The images' ids, the largest drop first; each counts by its best window."""
+        drops = self._pictures.groupby("image_id")["largest_drop"].max()
+        return sorted(drops.index.tolist(), key=lambda each: (-drops[each], each))
+
+    def class_name(self, index: int) -> str:
+        """A class's name where the data set gives one, else its number."""
+        return self._names.get(index, f"class {index}")
+
+    def read(self, image_ids: Sequence[int]) -> list[Occluded]:
+        """Some of the occluded images, in the order asked; all are in memory at once.
+
+        Raises:
+            StoreError: a table cannot be read.
+        """
+        wanted = self._pictures[self._pictures["image_id"].isin(image_ids)]
+        maps = self._run.table("maps", job="occlude", filters=[("image_id", "in", list(image_ids))])
+        grids = dict(iter(maps.groupby(["image_id", "window"])))
+        frames = self._patches.frames(set(wanted["uri"]))
+        rows: dict[int, list[_Row]] = {}
+        for row in wanted.sort_values(["image_id", "window"]).to_dict("records"):
+            rows.setdefault(row["image_id"], []).append(row)
+        return [self._occluded(rows[each], grids, frames) for each in image_ids]
+
+    def _occluded(
+        self, rows: Sequence[_Row], grids: Mapping[Any, pd.DataFrame], frames: dict[str, Frame]
+    ) -> Occluded:
+        first = rows[0]
+        return Occluded(
+            image_id=int(first["image_id"]),
+            image=str(first["uri"]).rpartition("/")[2],
+            class_name=self._named(first),
+            target=int(first["target"]),
+            p_target=float(first["p_target"]),
+            predicted=int(first["predicted"]),
+            p_predicted=float(first["p_predicted"]),
+            layer=first["layer"],
+            unit=int(first["unit"]),
+            activity=float(first["activity"]),
+            windows=tuple(_window(row, grids[row["image_id"], row["window"]]) for row in rows),
+            frame=frames[first["uri"]],
+            frame_px=self._patches.frame_px,
+            evidence=self._evidence(first["layer"], int(first["unit"]), int(first["image_id"])),
+        )
+
+    def _named(self, row: _Row) -> str | None:
+        """What the data set calls the image: its class's name, or else its number."""
+        if isinstance(row["class_name"], str):
+            return str(row["class_name"])
+        return None if pd.isna(row["label"]) else self.class_name(int(row["label"]))
+
+    def _evidence(self, layer: str, unit: int, image_id: int) -> Evidence:
+        if layer not in self._layers:
+            return Evidence((), None, scanned=False)
+        if (layer, unit) not in self._known:
+            self._known[layer, unit] = self._top(layer, unit)
+            if len(self._known) > _KEPT_UNITS:
+                del self._known[next(iter(self._known))]
+        patches, images = self._known[layer, unit]
+        own = images.index(image_id) if image_id in images else None
+        return Evidence(patches, own, scanned=True)
+
+    def _top(self, layer: str, unit: int) -> tuple[tuple[Patch, ...], list[int]]:
+        """A unit's patches, and the images that they are of."""
+        columns = ["rank", "image_id"]
+        top = self._run.table("top_patches", job="scan", layer=layer, unit=unit, columns=columns)
+        shown = top[top["rank"] <= PATCHES].sort_values("rank")
+        patches = self._patches.read(layer, range(unit, unit + 1))[unit]
+        return patches, shown["image_id"].tolist()
+
+
+def _require_same_scan(run: Run) -> None:
+    scan, occlude = run.manifest("scan"), run.manifest("occlude")
+    if occlude.identity["scan"] != scan.fingerprint:
+        raise StoreError(
+            f"{run.url}: its occlusion was made from the scan {occlude.identity['scan']}, the "
+            f"folder holds the scan {scan.fingerprint}; delete its folder occlude and run "
+            "`unitscope occlude` again"
+        )
+
+
+def _class_names(run: Run) -> dict[int, str]:
+    """Names by class; where images disagree, the first one's."""
+    images = run.table("images", job="scan", columns=["label", "class_name"]).dropna()
+    first = images.drop_duplicates("label")
+    return dict(zip(first["label"].astype(int).tolist(), first["class_name"], strict=True))
+
+
+def _window(row: _Row, grid: pd.DataFrame) -> WindowMap:
+    shape = (int(row["rows"]), int(row["cols"]))
+    y, x, p, predicted, activity = (
+        grid[name].to_numpy().reshape(shape)
+        for name in ("y_px", "x_px", "p_target", "predicted", "activity")
+    )
+    return WindowMap(
+        window=int(row["window"]),
+        size=(int(row["window_px"]), int(row["window_width_px"])),
+        stride_px=int(row["stride_px"]),
+        fill=row["fill"],
+        y_px=y[:, 0].astype(np.int64),
+        x_px=x[0].astype(np.int64),
+        p=p,
+        predicted=predicted,
+        activity=activity,
+        largest_drop=float(row["largest_drop"]),
+        drop_at=(int(row["drop_y_px"]), int(row["drop_x_px"])),
+        half_area=float(row["half_area"]),
+        changed=float(row["changed"]),
+        drop_inside=None if pd.isna(row["drop_inside"]) else float(row["drop_inside"]),
+        pointed=None if pd.isna(row["pointed"]) else bool(row["pointed"]),
+    )

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from pipeline.report.contact_sheet import SheetShape
+from pipeline.report.overview import LayerRow, Overview
+from pipeline.report.render import (
+    STATIC_FILES,
+    details_js,
+    layer_html,
+    overview_html,
+    static_file,
+)
+from pipeline.report.sections.units.histogram import Histogram
+from pipeline.report.sections.units.page_data import (
+    LayerFacts,
+    LayerPage,
+    PatchDetail,
+    UnitCard,
+    UnitDetail,
+)
+
+PAYLOADS = (
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"><svg onload=alert(1)>",
+    "' autofocus onfocus='alert(1)", "</title><script>1</script>", "--><script>1</script><!--",
+    "{{ 7 * 7 }}", "{% raw %}", "&lt;b&gt;", "</script><script>1", "javascript:alert(1)",
+    "\u202egnp.exe", "\x00\x01\x1b[31m", "\u2028\u2029", "]]>", "`${alert(1)}`", "%00%3Cscript%3E",
+    "<!DOCTYPE html><html><body onload=1>", "</textarea><iframe src=//x>", "</dialog><b>",
+)  # fmt: skip
+FACTS = LayerFacts(
+    "conv1", "layers/a.html", "layers/a.js", "sheets/a", "relu", 2, 1, "5%", "8 x 8", "2 x 2 px",
+    "9 x 9 px", ("a note",),
+)  # fmt: skip
+CARDS = (
+    UnitCard(0, "12", "5%", 12.0, 0.05, False, "sheets/a/00000.webp", 9),
+    UnitCard(1, "", "0%", -1e39, 0.0, True, None, 0),
+)
+SHAPE = SheetShape(64, paired=True)
+LAYER = LayerPage(FACTS, SHAPE, CARDS, FACTS, FACTS, "unitscope project r")
+OVERVIEW = Overview(
+    "net", "runs/a", (("images", "40"),), "unitscope project r",
+    (LayerRow(FACTS, SHAPE, CARDS[:1]),),
+)  # fmt: skip
+
+
+class Outline(HTMLParser):
+    """The elements of a page with their attributes' names, and its text.
+
+    Places where a long name may break depend on the name, and are left out.
+    """
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+        self.values: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if (tag, attrs) != ("wbr", []):
+            self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.values += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_pages_any_text_stays_text(payload: str):
+    facts = replace(FACTS, name=payload, kind=payload, field=payload, notes=(payload,))
+    cards = (replace(CARDS[0], maximum=payload, share=payload), CARDS[1])
+    layer = LayerPage(facts, SHAPE, cards, facts, facts, payload)
+    overview = Overview(
+        payload, payload, ((payload, payload),), payload, (LayerRow(facts, SHAPE, CARDS[:1]),)
+    )
+    for naughty, plain in (
+        (layer_html(layer), layer_html(LAYER)),
+        (overview_html(overview), overview_html(OVERVIEW)),
+    ):
+        outline = Outline(naughty)
+        assert outline.elements == Outline(plain).elements
+        assert payload.replace("\x00", "\ufffd") in outline.text.replace("\x00", "\ufffd")
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_details_js_is_one_call_with_json_that_could_stand_in_a_page(payload: str):
+    patch = PatchDetail(payload, payload, payload, payload)
+    histogram = Histogram("M0 0", ((1.0, payload),), 3)
+    detail = UnitDetail("1", "2", "3", "4", "5", "", histogram, (patch,))
+    script = details_js([detail])
+    body = script.removeprefix("unitscopeDetails(").removesuffix(");\n")
+    assert len(body) == len(script) - len("unitscopeDetails();\n")
+    assert script.isascii()
+    assert not set(body) & set("<>&'")
+    [read] = json.loads(body)
+    assert read["patches"] == [
+        {"value": payload, "class_name": payload, "image": payload, "box": payload}
+    ]
+    assert read["histogram"]["ticks"] == [[1.0, payload]]
+
+
+@pytest.mark.parametrize("page", [layer_html(LAYER), overview_html(OVERVIEW)])
+def test_pages_forbid_and_hold_no_inline_script_or_style(page: str):
+    outline = Outline(page)
+    policies = [value for tag, name, value in outline.values if tag == "meta" and "src" in value]
+    assert [policy.split("; ") for policy in policies] == [
+        [
+            "default-src 'none'",
+            "img-src 'self'",
+            "style-src 'self'",
+            "script-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    ]
+    for tag, names in outline.elements:
+        assert tag not in ("style", "iframe", "object", "base")
+        assert "style" not in names
+        assert not any(name.startswith("on") for name in names)
+        assert tag != "script" or "src" in names
+    links = [value for _, name, value in outline.values if name in ("src", "href")]
+    assert not any("//" in link for link in links), "a page refers to nothing outside the gallery"
+
+
+def test_layer_html_gives_every_unit_a_card_with_its_anchor_and_a_lazy_sheet_of_fixed_size():
+    outline = Outline(layer_html(LAYER))
+    assert [value for tag, name, value in outline.values if (tag, name) == ("article", "id")] == [
+        "unit-0",
+        "unit-1",
+    ]
+    images = {name: value for tag, name, value in outline.values if tag == "img"}
+    assert images["src"] == "../sheets/a/00000.webp"
+    assert (images["width"], images["height"]) == (str(SHAPE.width), str(SHAPE.height))
+    assert images["loading"] == "lazy"
+    assert "dead" in outline.text
+    assert "unitscope project r" in outline.text
+
+
+def test_pages_break_long_names_after_dots_and_underscores_only_and_escaped():
+    facts = replace(FACTS, name="a.b_c<d>.e")
+    page = layer_html(LayerPage(facts, SHAPE, CARDS, None, None, ""))
+    assert "<h1>a.<wbr>b_<wbr>c&lt;d&gt;.<wbr>e</h1>" in page
+    assert "<title>a.b_c&lt;d&gt;.e - unitscope</title>" in page
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_pages_say_what_the_pictures_show(paired: bool):
+    shape = SheetShape(64, paired=paired)
+    layer = layer_html(LayerPage(FACTS, shape, CARDS, None, None, ""))
+    page = overview_html(replace(OVERVIEW, layers=(LayerRow(FACTS, shape, CARDS[:1]),)))
+    assert ["Left, projections" in text for text in (layer, page)] == [paired] * 2
+    assert all("the strongest first" in text and "Hatched lies" in text for text in (layer, page))
+
+
+def test_overview_html_links_layers_and_units():
+    outline = Outline(overview_html(OVERVIEW))
+    links = [value for tag, name, value in outline.values if (tag, name) == ("a", "href")]
+    assert links == ["layers/a.html", "layers/a.html#unit-0"]
+    for words in ("net", "runs/a", "conv1", "relu", "8 x 8", "9 x 9 px", "5%", "a note"):
+        assert words in outline.text
+
+
+@pytest.mark.parametrize(
+    ("occluded", "words"), [(1, "1 image under"), (1200, "1,200 images under")]
+)
+def test_overview_html_links_the_occluded_images(occluded: int, words: str):
+    outline = Outline(overview_html(replace(OVERVIEW, occluded=occluded)))
+    assert ("a", "href", "occlusion.html") in outline.values
+    assert words in outline.text
+
+
+def test_pages_are_the_same_twice():
+    assert layer_html(LAYER) == layer_html(LAYER)
+
+
+def test_static_files_are_there_and_name_no_other_place():
+    for name in STATIC_FILES:
+        content = static_file(name)
+        assert content
+        assert set(re.findall(rb"https?://[^\"' ]+", content)) <= {b"http://www.w3.org/2000/svg"}
