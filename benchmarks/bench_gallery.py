@@ -26,7 +26,7 @@ from pipeline.report.gallery import UNITS_AT_ONCE
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.patches import Patch
 from pipeline.store import open_run
-from schemas.jobs import GallerySpec
+from schemas.jobs.gallery import GallerySpec
 from tests import made_up_run
 
 _UNITS_A_LAYER = 512

@@ -27,7 +27,8 @@ from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
 from pipeline.models.network import TracedNetwork, open_network
 from pipeline.runtime.allocator import keep_freed_memory
-from schemas.jobs import OccludeSpec, ScanSpec, SlidingWindow
+from schemas.jobs.occlude import OccludeSpec, SlidingWindow
+from schemas.jobs.scan import ScanSpec
 from schemas.specs import ModelSpec, Resources
 
 FRAME = 224

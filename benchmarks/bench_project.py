@@ -31,7 +31,7 @@ from pipeline.models.network import open_network
 from pipeline.stages.precision import prepare
 from pipeline.stages.project import shown_boxes
 from pipeline.store import open_run
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
 

@@ -26,7 +26,7 @@ from pipeline.models.load import load_model
 from pipeline.runtime.worker import limit_threads
 from pipeline.stages.precision import prepare
 from pipeline.stages.scan import ScanStage
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, Resources
 

@@ -17,16 +17,13 @@ import typer
 from jobs.demo import demo
 from jobs.exits import ExitGroup, run_and_exit, say
 from jobs.flags import keyword, spec_command
-from jobs.job_flags import (
-    GALLERY_FLAGS,
-    MODEL_FLAGS,
-    OCCLUDE_FLAGS,
-    PROJECT_FLAGS,
-    SCAN_FLAGS,
-)
 from jobs.submit import submit_app
 from schemas.errors import InputError, SpecError, nearest
-from schemas.jobs import JOBS, GallerySpec, OccludeSpec, ProjectSpec, ScanSpec
+from schemas.jobs import JOBS
+from schemas.jobs.gallery import GallerySpec
+from schemas.jobs.occlude import OccludeSpec
+from schemas.jobs.project import ProjectSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.secrets import WAY_OUT, holds_credentials
 from schemas.specs import ModelSpec, PreprocessSpec, Spec
 
@@ -110,7 +107,7 @@ app.command(
     help="Scan a whole data set for the images that drive every unit most, and publish the "
     "tables. Killed at any moment, the same command resumes.\n\nExample: "
     "`unitscope scan --arch squeezenet1_1 --data photos --out runs/a`",
-)(spec_command(ScanSpec, SCAN_FLAGS, _scan))
+)(spec_command(ScanSpec, _scan))
 
 
 class _Look(Spec):
@@ -138,7 +135,6 @@ app.command(
 )(
     spec_command(
         _Look,
-        MODEL_FLAGS,
         _layers,
         extra=(
             keyword(
@@ -228,7 +224,7 @@ app.command(
     help="Project the top patches of a scan back to pixels: what in each image made the unit "
     "fire. Killed at any moment, the same command resumes.\n\n"
     "Example: `unitscope project runs/a --layers 'layer3*'`",
-)(spec_command(ProjectSpec, PROJECT_FLAGS, _project))
+)(spec_command(ProjectSpec, _project))
 
 
 def _occlude(spec: OccludeSpec) -> None:
@@ -253,7 +249,7 @@ app.command(
     "strongest map is: the probability falls where the object is. Killed at any moment, the same "
     "command resumes.\n\n"
     "Example: `unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8`",
-)(spec_command(OccludeSpec, OCCLUDE_FLAGS, _occlude))
+)(spec_command(OccludeSpec, _occlude))
 
 
 def _gallery(spec: GallerySpec) -> None:
@@ -267,7 +263,7 @@ app.command(
     help="Draw a run as static pages: every unit with its strongest patches, and their "
     "projections where `unitscope project` has made them. Open index.html from disk.\n\n"
     "Example: `unitscope gallery runs/a`",
-)(spec_command(GallerySpec, GALLERY_FLAGS, _gallery))
+)(spec_command(GallerySpec, _gallery))
 app.command()(demo)
 
 
@@ -281,4 +277,4 @@ def schema(
     """
     if job not in JOBS:
         raise InputError(f"{job}: no such job; {nearest(job, JOBS)}")
-    typer.echo(json.dumps(JOBS[job].model_json_schema(), indent=2))
+    typer.echo(json.dumps(JOBS[job].spec.model_json_schema(), indent=2))

@@ -1,65 +1,17 @@
-"""From a table of flags to a typer command whose arguments make one spec.
-
-Invariant: a flag only names a field of the spec; what values it takes, and its default, stand in
-the spec alone.
-"""
+"""From a spec's class to a typer command whose arguments make one spec."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from jobs.spec_io import AnySpec, dump_spec, load_spec
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A flag for one field of a spec.
-
-    Attributes:
-        name: ``--batch-size``.
-        field: the dotted field that it sets.
-        help: what it says in ``--help``.
-        metavar: what stands for the value there.
-        kind: ``text`` takes a value, ``list`` many (repeated or by commas), ``switch`` none;
-            ``argument`` is a value without a flag, called by its place.
-        panel: the heading under which ``--help`` shows it.
-        read: from the flag's text to the field's value.
-    """
-
-    name: str
-    field: str
-    help: str
-    metavar: str = "TEXT"
-    kind: Literal["text", "list", "switch", "argument"] = "text"
-    panel: str = "Options"
-    read: Callable[[str], object] = str
-
-    @property
-    def argument(self) -> str:
-        """The name of the Python argument behind the flag."""
-        return self.field.replace(".", "__")
-
-    def parameter(self) -> inspect.Parameter:
-        """The argument as typer reads it; None where the flag was not given."""
-        annotation, option = {
-            "text": (str, typer.Option(self.name, metavar=self.metavar)),
-            "list": (list[str], typer.Option(self.name, metavar=self.metavar)),
-            "switch": (bool, typer.Option(f"{self.name}/--no-{self.name[2:]}")),
-            "argument": (str, typer.Argument(metavar=self.metavar)),
-        }[self.kind]
-        option.help, option.rich_help_panel = self.help, self.panel
-        return keyword(self.argument, annotation, option)
-
-    def value(self, given: Any) -> object:
-        """The field's value for what typer parsed; None where the flag was not given."""
-        if self.kind == "list":
-            return [part.strip() for text in given for part in text.split(",")] if given else None
-        return self.read(given) if isinstance(given, str) else given
+from jobs.spec_io import NULL, AnySpec, dump_spec, load_spec
+from schemas.flags import BoundFlag, default_of, flags_of
+from schemas.specs import Spec
 
 
 def keyword(
@@ -120,24 +72,23 @@ _COMMON = (
 
 def spec_command(
     model: type[AnySpec],
-    flags: Sequence[Flag],
     action: Callable[..., None],
     extra: Sequence[inspect.Parameter] = (),
 ) -> Callable[..., None]:
     """A function for ``typer.Typer.command`` that reads a spec and calls ``action``.
 
     Args:
-        model: the spec's class.
-        flags: the flags for its fields; ``--spec``, ``--set`` and ``--print-spec`` come along.
+        model: the spec's class; its fields say which flags there are.
         action: called with the spec, and with the extra arguments by keyword.
         extra: arguments of the command that are no part of the spec.
     """
+    flags = flags_of(model)
 
     def command(**given: Any) -> None:
         spec = load_spec(
             model,
             yaml_path=given["spec_file"],
-            flags={flag.field: flag.value(given[flag.argument]) for flag in flags},
+            flags={flag.field: _value(flag, given[_argument(flag)]) for flag in flags},
             sets=given["sets"] or (),
             flag_names={flag.field: flag.name for flag in flags},
         )
@@ -146,6 +97,47 @@ def spec_command(
         else:
             action(spec, **{parameter.name: given[parameter.name] for parameter in extra})
 
-    parameters = [*(flag.parameter() for flag in flags), *extra, *_COMMON]
+    parameters = [*(parameter(model, flag) for flag in flags), *extra, *_COMMON]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def parameter(model: type[Spec], flag: BoundFlag) -> inspect.Parameter:
+    """A flag as typer reads it; None where it was not given."""
+    metavar, panel = flag.flag.metavar, flag.flag.panel
+    annotation, option = {
+        "text": (str, typer.Option(flag.name, metavar=metavar, rich_help_panel=panel)),
+        "list": (list[str], typer.Option(flag.name, metavar=metavar, rich_help_panel=panel)),
+        "switch": (
+            bool,
+            typer.Option(f"{flag.name}/--no-{flag.name[2:]}", rich_help_panel=panel),
+        ),
+        "argument": (str, typer.Argument(metavar=metavar)),
+    }[flag.kind]
+    option.help = help_text(model, flag)
+    return keyword(_argument(flag), annotation, option)
+
+
+def help_text(model: type[Spec], flag: BoundFlag) -> str:
+    """What ``--help`` says of a flag: its field's description, in the words of the command line."""
+    text = re.sub("; (?:null|empty): ", ". Left out: ", flag.info.description or "")
+    for other in flags_of(model):
+        field = other.field.rpartition(".")[2]
+        if "_" in field:
+            text = re.sub(rf"\b{field}\b", other.name, text)
+    value = default_of(model, flag.field)
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    default = f" [{shown}]" if shown not in (None, "", False) else ""
+    return f"{text[:1].upper()}{text[1:]}.{default}"
+
+
+def _argument(flag: BoundFlag) -> str:
+    """The name of the Python argument behind a flag."""
+    return flag.field.replace(".", "__")
+
+
+def _value(flag: BoundFlag, given: Any) -> object:
+    """The field's value for what typer parsed; None where the flag was not given."""
+    if flag.kind == "list":
+        return [item.strip() for text in given for item in text.split(",")] if given else None
+    return NULL if given is not None and given == flag.flag.null else given

@@ -20,7 +20,7 @@ from pipeline.report.sections.occlusion.reader import count_occluded
 from pipeline.runtime.progress import make_progress
 from pipeline.store import JobFolder, open_run
 from schemas.errors import LayerError, SpecError, nearest
-from schemas.jobs import GallerySpec
+from schemas.jobs.gallery import GallerySpec
 from schemas.specs import LayerSelection
 
 _SIGN = b'<meta name="generator" content="unitscope gallery">'

@@ -24,9 +24,10 @@ from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
 from pipeline.store.provenance import collect
 from schemas.errors import DatasetError, LayerError, ModelError, SpecError, nearest
-from schemas.jobs import ImageSelection, OccludeSpec
+from schemas.jobs.occlude import OccludeSpec
 from schemas.manifest import SCHEMA_VERSION, Manifest, Plan, fingerprint
 from schemas.secrets import mask
+from schemas.specs import ImageSelection
 from schemas.tables import Table
 
 

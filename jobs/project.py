@@ -22,10 +22,9 @@ from pipeline.store.encode import Run
 from pipeline.store.layout import JobFolder, layer_file
 from pipeline.store.provenance import collect
 from schemas.errors import LayerError, ModelError, nearest
-from schemas.jobs import ProjectSpec
+from schemas.jobs.project import PROJECTIONS, ProjectSpec
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
 from schemas.specs import LayerSelection, Precision
-from schemas.tables import PROJECTIONS
 
 _ROWS_A_GROUP = 512  # pictures of about 20 KB: row groups of about 20 MB
 _ROUNDING: dict[Precision, float] = {"fp32": 0.0, "tf32": 5e-3, "bf16": 5e-2}

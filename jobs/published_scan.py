@@ -16,7 +16,7 @@ from pipeline.models.load import load_model
 from pipeline.models.network import Network, open_network
 from pipeline.store.encode import Run, open_run
 from schemas.errors import DatasetError, ModelError
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Manifest
 from schemas.specs import PreprocessSpec
 

@@ -27,17 +27,17 @@ from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder, layer_file
 from pipeline.store.provenance import collect
 from schemas.errors import TooManyRejectsError
-from schemas.jobs import ScanSpec
-from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
-from schemas.specs import PreprocessSpec
-from schemas.tables import (
+from schemas.jobs.scan import (
     SCAN_IMAGES,
     SCAN_LAYERS,
     SCAN_REJECTS,
     SCAN_TOP_PATCHES,
     SCAN_UNITS,
-    Table,
+    ScanSpec,
 )
+from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
+from schemas.specs import PreprocessSpec
+from schemas.tables import Table
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import enum
 import math
 import textwrap
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from jobs.spec_yaml import Path, dotted, parse_value, read_mapping
 from schemas.errors import SpecError, nearest
+from schemas.flags import options_of, spec_within
 from schemas.secrets import mask
 from schemas.specs import Spec
 
@@ -137,31 +137,18 @@ def _put_set(given: _Given, text: str) -> None:
 def _open_required_parts(model: type[BaseModel], values: dict[str, Any]) -> None:
     # A missing `model:` alone would say less than the missing `model.arch` inside it.
     for name, info in model.model_fields.items():
-        part = _part(info.annotation)
+        part = spec_within(info.annotation)
         if part is not None and info.is_required():
             inner = values.setdefault(name, {})
             if isinstance(inner, dict):
                 _open_required_parts(part, inner)
 
 
-def _part(annotation: object) -> type[BaseModel] | None:
-    """The model class of a field that holds one, ``Model`` or ``Model | None``."""
-    options = get_args(annotation) if _is_union(annotation) else (annotation,)
-    for option in options:
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            return option
-    return None
-
-
-def _is_union(annotation: object) -> bool:
-    return get_origin(annotation) in (Union, types.UnionType)
-
-
 def _around(model: type[BaseModel], path: Path) -> type[BaseModel]:
     """The model that a path's last step is a field of."""
     for step in path[:-1]:
         info = model.model_fields.get(str(step))
-        model = (_part(info.annotation) if info else None) or model
+        model = (spec_within(info.annotation) if info else None) or model
     return model
 
 
@@ -203,16 +190,15 @@ def _problem(
 
 def _part_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     info = _around(model, path).model_fields.get(str(path[-1])) if path else None
-    return _part(info.annotation) if info else None
+    return spec_within(info.annotation) if info else None
 
 
 def _choices(model: type[BaseModel], path: Path) -> list[str]:
     info = _around(model, path).model_fields.get(str(path[-1])) if path else None
     annotation = info.annotation if info else None
-    options = get_args(annotation) if _is_union(annotation) else (annotation,)
     return [
         str(choice)
-        for option in options
+        for option in options_of(annotation)
         if get_origin(option) is Literal
         for choice in get_args(option)
     ]
@@ -236,7 +222,9 @@ def _first_line(model: type[BaseModel]) -> str:
 
 def _yaml_lines(spec: BaseModel) -> list[str]:
     lines = []
-    for name, info in type(spec).model_fields.items():
+    fields = type(spec).model_fields.items()
+    # What a job does is read first, where it runs last.
+    for name, info in sorted(fields, key=lambda field: field[0] == "resources"):
         value = getattr(spec, name)
         if info.description:
             lines += textwrap.wrap(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,36 +16,20 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.secrets import WAY_OUT, holds_credentials
+from schemas.flags import Flag, Path
+from schemas.values import (
+    Address,
+    ClassName,
+    Count,
+    Location,
+    Natural,
+    Side,
+    UnitName,
+    python_file,
+    weights_file,
+)
 
 Precision = Literal["fp32", "tf32", "bf16"]
-
-
-def _no_credentials(url: str) -> str:
-    """A URL ends up in tables and pages, so a secret in it would be published."""
-    if where := holds_credentials(url):
-        raise ValueError(f"{where}; {WAY_OUT}")
-    return url
-
-
-def _no_null(url: str) -> str:
-    if "\0" in url:
-        raise ValueError("holds a null character, which no path or URL has; take it out")
-    return url
-
-
-Location = Annotated[
-    str, Field(min_length=1), AfterValidator(_no_credentials), AfterValidator(_no_null)
-]
-"""A local path, or a URL that fsspec understands (``s3://``, ``gs://``, ``https://``)."""
-Natural = Annotated[int, Field(ge=0, le=2**63 - 1)]
-"""A number that tables and torch can hold, from zero."""
-Count = Annotated[int, Field(gt=0, le=2**63 - 1)]
-"""A number of things, at least one."""
-Side = Annotated[int, Field(gt=0, le=8192)]
-"""Pixels along one side of a frame, of what moves over it, or of a stored picture."""
-BatchSize = Annotated[int, Field(gt=0, le=65_536)]
-"""Images in one forward pass."""
 
 
 class Spec(BaseModel):
@@ -69,22 +53,27 @@ class Spec(BaseModel):
 class ModelSpec(Spec):
     """Which network, and with which weights."""
 
-    arch: str = Field(
+    arch: Annotated[str, Flag(panel="Model", metavar="NAME"), Path(python_file)] = Field(
         min_length=1,
-        description="a torchvision classification model by name, zfnet, krizhevsky, or an import "
-        "path 'package.module:function' or 'file.py:function' (needs trust_code)",
+        description="the network: a torchvision classification model by name, zfnet, krizhevsky, "
+        "or an import path 'package.module:function' or 'file.py:function' (needs trust_code)",
     )
-    weights: Location = Field(
-        default="DEFAULT",
-        description="a .safetensors or .pth file or URL, a torchvision weights name "
-        "(DEFAULT, IMAGENET1K_V1, ...), or 'random'",
+    weights: Annotated[Address, Flag(panel="Model", metavar="FILE|NAME"), Path(weights_file)] = (
+        Field(
+            default="DEFAULT",
+            description="a .safetensors or .pth file or URL, a torchvision weights name "
+            "(DEFAULT, IMAGENET1K_V1, ...), or 'random'",
+        )
     )
-    seed: Natural = Field(default=0, description="seed of weights 'random'")
+    seed: Annotated[Natural, Flag(panel="Model", metavar="N")] = Field(
+        default=0, description="seed of weights 'random'"
+    )
     num_classes: Annotated[int, Field(gt=0, le=1_000_000)] | None = Field(
         default=None, description="width of the classifier; read from the weights where not given"
     )
-    trust_code: bool = Field(
-        default=False, description="allow an import path, which runs the code that it names"
+    trust_code: Annotated[bool, Flag(panel="Model")] = Field(
+        default=False,
+        description="allow an import path as arch, which runs the code that it names",
     )
 
 
@@ -109,11 +98,13 @@ class PreprocessSpec(Spec):
 class DatasetSpec(Spec):
     """Where the images are listed."""
 
-    uri: Location = Field(
-        description="a folder, a CSV or Parquet manifest (path,label,class_name), a Parquet table "
-        "of image bytes, or tar shards (a folder, a glob or one .tar)"
+    uri: Annotated[Location, Flag("--data", "Data", "PATH")] = Field(
+        description="a folder of images, a CSV or Parquet manifest (path,label,class_name), a "
+        "Parquet table of image bytes, or tar shards (a folder, a glob or one .tar); a path or URL"
     )
-    limit: Count | None = Field(default=None, description="only the first N images")
+    limit: Annotated[Count | None, Flag(panel="Data", metavar="N")] = Field(
+        default=None, description="only the first N images; null: all"
+    )
     max_pixels: Count = Field(
         default=100_000_000, description="a picture with more pixels is rejected undecoded"
     )
@@ -132,24 +123,65 @@ class LayerSelection(Spec):
     exclude: tuple[str, ...] = ()
 
 
+class ImageSelection(Spec):
+    """Which images of a scan; what is given narrows the choice down, and a sample comes last."""
+
+    ids: Annotated[tuple[Natural, ...], Flag("--images", "Which images", "ID")] = Field(
+        default=(),
+        description="only these images, by image_id, 12,40; repeatable, or by commas; empty: any",
+    )
+    classes: Annotated[tuple[ClassName, ...], Flag("--class", "Which images", "NAME")] = Field(
+        default=(),
+        description="only images of these classes, by name or label number; repeatable, or by "
+        "commas; empty: any",
+    )
+    of_unit: Annotated[UnitName | None, Flag("--of-unit", "Which images", "LAYER:UNIT")] = Field(
+        default=None,
+        description="only images among the top patches of this unit, features.12:7; null: any",
+    )
+    sample: Annotated[Count | None, Flag("--sample", "Which images", "N|all", null="all")] = Field(
+        default=None,
+        description="only so many of these, drawn by the seed (--set images.seed=1: others); "
+        "left out beside another choice: all of them",
+    )
+    seed: Natural = 0
+
+
+ScannedLayers = Annotated[
+    LayerSelection,
+    Flag("--layers", metavar="GLOB", part="include"),
+    Field(
+        description="globs over the names of the scanned layers; repeatable, or by commas; "
+        "empty: all"
+    ),
+]
+"""Of the layers that a scan took."""
+
+
 class Resources(Spec):
     """Where the work runs. Threads and device kind are part of a plan, the others are not."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    workers: Annotated[Count | None, Flag(panel="Where it runs", metavar="auto|N", null="auto")] = (
+        Field(
+            default=None,
+            description="worker processes; null: as many as the cores or GPUs carry",
+        )
+    )
+    device: Annotated[Literal["cpu", "cuda"], Flag(panel="Where it runs", metavar="cpu|cuda")] = (
+        Field(default="cpu", description="kind of device")
+    )
     threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
         default=None,
         description="CPU threads a worker; null: what the run's plan has, else half the cores, "
         "1 to 4 (sums depend on it, so one run keeps one value)",
     )
-    workers: Count | None = Field(
-        default=None, description="how many; null: as many as the cores or GPUs carry"
-    )
     decode_threads: PositiveInt = Field(default=4, le=256, description="image decoders a worker")
-    local: bool = Field(default=False, description="in this process, no Ray")
-    ray_address: Location | None = Field(
+    local: Annotated[bool, Flag(panel="Where it runs")] = Field(
+        default=False, description="in this process, without Ray"
+    )
+    ray_address: Annotated[Address | None, Flag("--ray", "Where it runs", "ADDRESS")] = Field(
         default=None,
-        min_length=1,
-        description="a running cluster; null: RAY_ADDRESS, else an embedded one",
+        description="a running Ray cluster; null: RAY_ADDRESS, else an embedded one",
     )
 
     @model_validator(mode="after")
@@ -161,3 +193,26 @@ class Resources(Spec):
         if self.local and self.workers not in (None, 1):
             raise ValueError(f"local runs one worker, workers says {self.workers}; drop one")
         return self
+
+
+class JobSpec(Spec, ABC):
+    """Base of every job's spec."""
+
+    @property
+    @abstractmethod
+    def home(self) -> str:
+        """The run's folder that the job works in, a path or URL."""
+
+
+class RunSpec(JobSpec):
+    """Base of every job that works on a published scan."""
+
+    run: Annotated[Location, Flag(panel="Arguments", metavar="RUN")] = Field(
+        description="the folder of a published scan, a path or URL"
+    )
+    resources: Resources = Resources()
+
+    @property
+    def home(self) -> str:
+        """See `JobSpec.home`."""
+        return self.run

@@ -18,19 +18,12 @@ from PIL import Image
 from pipeline.analysis.occlusion.grid import windows_along
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.layout import layer_file
-from schemas.jobs import OccludeSpec, ProjectSpec, ScanSpec
+from schemas.jobs.occlude import OCCLUSION_MAPS, OCCLUSION_PICTURES, OccludeSpec
+from schemas.jobs.project import PROJECTIONS, ProjectSpec
+from schemas.jobs.scan import SCAN_IMAGES, SCAN_LAYERS, SCAN_TOP_PATCHES, SCAN_UNITS, ScanSpec
 from schemas.manifest import FileRecord, Manifest, Provenance
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec
-from schemas.tables import (
-    OCCLUSION_MAPS,
-    OCCLUSION_PICTURES,
-    PROJECTIONS,
-    SCAN_IMAGES,
-    SCAN_LAYERS,
-    SCAN_TOP_PATCHES,
-    SCAN_UNITS,
-    Table,
-)
+from schemas.tables import Table
 
 FRAME_PX = 32
 FIELD_PX = 16

@@ -13,7 +13,9 @@ import tests.tiny_nets as nets
 from jobs import occlude, project, scan
 from pipeline.store import open_run
 from schemas.errors import NotPublishedError
-from schemas.jobs import OccludeSpec, ProjectSpec, ScanSpec
+from schemas.jobs.occlude import OccludeSpec
+from schemas.jobs.project import ProjectSpec
+from schemas.jobs.scan import ScanSpec
 from tests.tiny_pictures import draw
 
 JOBS = ("scan", "project", "occlude")

@@ -25,15 +25,13 @@ TOP_LEVEL = {
 
 FORBIDDEN = {"schemas": {"pipeline", "jobs"}, "pipeline": {"jobs"}, "jobs": set()}
 JOB_HELP = {
-    "engine", "exits", "flags", "job_flags", "layer_table", "published_scan", "spec_io",
+    "engine", "exits", "flags", "layer_table", "published_scan", "spec_io",
     "spec_yaml",
 }  # fmt: skip
 JOB_FACES = {"cli", "__main__"}
 
 FILE_LINES, FILE_LINES_WITH_REASON = 300, 400
-LONG_FILES = {
-    "schemas/tables.py": "every table stands in one place",
-}
+LONG_FILES: dict[str, str] = {}
 FUNCTION_LINES = 40
 LONG_FUNCTIONS: dict[str, str] = {}
 

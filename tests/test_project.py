@@ -18,7 +18,7 @@ import yaml
 
 from jobs.cli import app
 from jobs.spec_io import load_spec
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.models.receptive_field import Ints
-from schemas.tables import HISTOGRAM_EDGES
+from schemas.jobs.scan import HISTOGRAM_EDGES
 
 
 class UnitStats:

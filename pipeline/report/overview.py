@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.sections.units.page_data import LayerFacts, UnitCard
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Manifest
 from schemas.secrets import mask
 

@@ -26,10 +26,9 @@ from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
 from schemas.errors import DatasetError, ModelError
-from schemas.jobs import OccludeSpec
+from schemas.jobs.occlude import OCCLUSION_MAPS, OCCLUSION_PICTURES, OccludeSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
-from schemas.tables import OCCLUSION_MAPS, OCCLUSION_PICTURES
 
 PARTS = {"pictures": OCCLUSION_PICTURES, "maps": OCCLUSION_MAPS}
 """What a shard of the occlusion gives: the final tables' own rows."""

@@ -33,9 +33,10 @@ from pipeline.store.commit import JobStore
 from pipeline.store.encode import open_run
 from pipeline.store.layout import JobFolder
 from schemas.errors import DatasetError, ModelError
+from schemas.jobs.project import PROJECTIONS
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
-from schemas.tables import PROJECTIONS, Table
+from schemas.tables import Table
 
 _BOX = ["box_y0", "box_x0", "box_y1", "box_x1"]
 _OUTSIDE = 128

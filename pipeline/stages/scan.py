@@ -28,13 +28,7 @@ from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
 from schemas.errors import WorkerError
 from schemas.manifest import Shard
-from schemas.specs import (
-    DatasetSpec,
-    ModelSpec,
-    Precision,
-    PreprocessSpec,
-    Resources,
-)
+from schemas.specs import DatasetSpec, ModelSpec, Precision, PreprocessSpec, Resources
 
 
 @dataclass

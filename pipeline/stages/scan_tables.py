@@ -17,7 +17,7 @@ from pipeline.analysis.unit_stats import UnitStats, UnitSums
 from pipeline.data.loader import Batch
 from pipeline.models.layer import Layer
 from pipeline.models.receptive_field import Ints
-from schemas.tables import (
+from schemas.jobs.scan import (
     HISTOGRAM_EDGES,
     PART_TOP,
     PART_UNITS,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import tests.tiny_nets as nets
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from tests.tiny_pictures import draw
 
 MakeSpec = Callable[..., ScanSpec]

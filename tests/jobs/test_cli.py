@@ -19,10 +19,9 @@ from typer.testing import CliRunner, Result
 import jobs
 from jobs.cli import app
 from pipeline.store import JobFolder, JobStore
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import SCAN_LAYERS, ScanSpec
 from schemas.manifest import Manifest, Provenance
 from schemas.specs import ModelSpec, PreprocessSpec
-from schemas.tables import SCAN_LAYERS
 from tests import made_up_run
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from jobs import engine
 from pipeline.stages.contract import StageOutput
 from pipeline.store import JobFolder, JobStore
 from schemas.errors import PlanMismatchError, StoreError, WorkerError
+from schemas.jobs.scan import SCAN_REJECTS
 from schemas.manifest import Manifest, Plan, Provenance, Shard
 from schemas.specs import Resources
-from schemas.tables import SCAN_REJECTS
 
 SHARDS = tuple(Shard(index=i, start=3 * i, stop=min(10, 3 * i + 3)) for i in range(4))
 CONTRACTS = {"rejects": SCAN_REJECTS}

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from jobs.flags import keyword, spec_command
-from jobs.job_flags import GALLERY_FLAGS, SCAN_FLAGS
+from jobs.flags import help_text, keyword, spec_command
 from schemas.errors import SpecError
-from schemas.jobs import GallerySpec, ScanSpec
+from schemas.flags import flags_of
+from schemas.jobs import JOBS
+from schemas.jobs.gallery import GallerySpec
+from schemas.jobs.occlude import OccludeSpec
+from schemas.jobs.scan import ScanSpec
 
 REQUIRED = ["--arch", "vgg16", "--data", "d", "--out", "o"]
 
@@ -18,9 +22,7 @@ def _run(arguments: list[str]) -> tuple[list[tuple[ScanSpec, dict[str, object]]]
     seen: list[tuple[ScanSpec, dict[str, object]]] = []
     extra = (keyword("tag", str, typer.Option("--tag")),)
     app = typer.Typer()
-    app.command()(
-        spec_command(ScanSpec, SCAN_FLAGS, lambda spec, **rest: seen.append((spec, rest)), extra)
-    )
+    app.command()(spec_command(ScanSpec, lambda spec, **rest: seen.append((spec, rest)), extra))
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return seen, result.stdout
@@ -75,7 +77,7 @@ def test_spec_command_print_spec_prints_yaml_and_does_nothing(tmp_path: Path):
 def _run_gallery(*arguments: str) -> GallerySpec:
     seen: list[GallerySpec] = []
     app = typer.Typer()
-    app.command()(spec_command(GallerySpec, GALLERY_FLAGS, seen.append))
+    app.command()(spec_command(GallerySpec, seen.append))
     CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     return seen[0]
 
@@ -88,3 +90,49 @@ def test_spec_command_argument_is_taken_by_its_place_or_from_the_yaml(tmp_path: 
     assert _run_gallery("runs/a", "--spec", str(file), "--layers", "a,b").run == "runs/a"
     with pytest.raises(SpecError, match="run: is missing; give RUN"):
         _run_gallery("--sheet-px", "32")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_of_every_flag_is_a_sentence(job: str):
+    spec = JOBS[job].spec
+
+    texts = [help_text(spec, flag) for flag in flags_of(spec)]
+
+    assert texts
+    assert all(re.fullmatch(r"[A-Z'].*\.( \[.+\])?", text) for text in texts)
+
+
+def test_help_says_what_is_taken_where_nothing_is_given():
+    words = {flag.name: help_text(OccludeSpec, flag) for flag in flags_of(OccludeSpec)}
+
+    assert words["--sample"].endswith("[100]")
+    assert words["--window-px"].endswith("[16]")
+    assert "Left out: the last convolutional one" in words["--layer"]
+
+
+def _occlude(*arguments: str) -> OccludeSpec:
+    seen: list[OccludeSpec] = []
+    app = typer.Typer()
+    app.command()(spec_command(OccludeSpec, seen.append))
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+def test_occlude_flags_reach_their_fields():
+    spec = _occlude(
+        "runs/a", "--images", "12,40", "--class", "kelpie", "--of-unit", "relu1:3", "--sample", "5",
+        "--window-px", "16,8x24", "--stride-px", "4,6", "--fill", "#ff0080", "--target", "7",
+        "--layer", "relu1", "--boxes", "b.csv",
+    )  # fmt: skip
+
+    assert (spec.images.ids, spec.images.classes) == ((12, 40), ("kelpie",))
+    assert (spec.images.of_unit, spec.images.sample) == ("relu1:3", 5)
+    assert [window.size for window in spec.windows] == [(16, 16), (8, 24)]
+    assert [window.stride_px for window in spec.windows] == [4, 6]
+    assert (spec.fill, spec.target, spec.layer, spec.boxes) == ("#ff0080", 7, "relu1", "b.csv")
+
+
+def test_occlude_sample_of_all_is_no_sample():
+    assert _occlude("runs/a").images.sample == 100
+    assert _occlude("runs/a", "--sample", "all").images.sample is None

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.gallery import as_text, run
 from schemas.errors import LayerError, NotPublishedError, SpecError, StoreError
-from schemas.jobs import GallerySpec
+from schemas.jobs.gallery import GallerySpec
 from schemas.specs import LayerSelection
 from tests import made_up_run
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 from jobs import scan
 from pipeline.data.image_rows import as_text
 from schemas.errors import TooManyRejectsError
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.tables import REJECT_REASONS
 
 MakeSpec = Callable[..., ScanSpec]

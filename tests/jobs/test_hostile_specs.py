@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import NamedTuple, get_args
@@ -15,139 +16,18 @@ from typer.main import get_command
 import tests.tiny_nets as nets
 from jobs import scan
 from jobs.cli import app
-from jobs.flags import Flag
-from jobs.job_flags import GALLERY_FLAGS, OCCLUDE_FLAGS, PROJECT_FLAGS, SCAN_FLAGS
-from schemas.jobs import JOBS, GallerySpec, ImageSelection, OccludeSpec, ProjectSpec, ScanSpec
-from schemas.specs import (
-    DatasetSpec,
-    LayerSelection,
-    ModelSpec,
-    PreprocessSpec,
-    Resources,
-    Spec,
-)
+from schemas.flags import BoundFlag, flags_of
+from schemas.jobs import JOBS
+from schemas.jobs.scan import ScanSpec
+from schemas.specs import Spec
 from tests.tiny_pictures import draw
+from tests.wrong_values import BESIDE, SHARED
 
-Wrong = dict[str, str]
-"""From a wrong value, in YAML, to what the error says would do."""
-
-HUGE = "9" * 30
-LONG = "x" * 200
-NUMBER, TEXT, LIST, FINITE = "valid integer", "valid string", "a list is needed", "finite number"
-SWITCH, ABOVE, BELOW = "are for switches", "greater than", "less than or equal to"
-NO_DRIVER, NO_NULL = "no driver for this kind of URL", "null character"
-LAYERS = {"relu1": LIST, "[3]": TEXT, "[rellu1]": "nearest: relu1"}
-
-COUNT: Wrong = {"0": ABOVE, "x": NUMBER, "1.5": NUMBER, "true": SWITCH, HUGE: BELOW, "[3]": NUMBER}
-NATURAL: Wrong = {"-1": ABOVE, "x": NUMBER, "1.5": NUMBER, "true": SWITCH, HUGE: BELOW}
-PLACE: Wrong = {
-    "3": TEXT,
-    '""': "at least 1 character",
-    r'"\0"': NO_NULL,
-    "s4://b/x": NO_DRIVER,
-    "s3://key:word@b/x": "give them to fsspec",
+WRONG = SHARED | {
+    info.spec: import_module(f"tests.schemas.jobs.test_{name}").WRONG for name, info in JOBS.items()
 }
-BESIDE = {'["*"]', "[4, 4]", "false"}
-"""Values that are wrong only beside another one, which the error names instead."""
-
-WRONG: dict[type[Spec], dict[str, Wrong]] = {
-    ModelSpec: {
-        "arch": {
-            "3": TEXT,
-            '""': "at least 1 character",
-            "[vgg16]": TEXT,
-            "resnet19": "nearest: resnet18",
-            LONG: "choices: ",
-            "none.py:small": "not a Python file",
-        },
-        "weights": PLACE | {"none.pth": "give a file, or 'random'", "RANDOM": "or 'random'"},
-        "seed": NATURAL,
-        "num_classes": COUNT | {"1000001": BELOW},
-        "trust_code": {"maybe": "valid boolean", "2": "valid boolean", "false": "--trust-code"},
-    },
-    DatasetSpec: {
-        "uri": PLACE | {"/nowhere": "give a folder of pictures"},
-        "limit": COUNT,
-        "max_pixels": COUNT,
-        "max_reject_fraction": {
-            "-0.1": ABOVE, "1.1": BELOW, ".nan": "", "x": "valid number", "true": SWITCH,
-        },
-    },
-    PreprocessSpec: {
-        "resize_px": COUNT | {"8193": BELOW},
-        "crop_px": COUNT | {"8193": BELOW, "1": "fails on a frame of 1 px"},
-        "interpolation": {"linear": "nearest, bilinear, bicubic", "3": "nearest, bilinear"},
-        "value_range": {"0": ABOVE, ".inf": FINITE, "x": "valid number", "true": SWITCH},
-        "mean": {"0.5": LIST, "[0, 0]": "item 3", "[.nan, 0, 0]": FINITE, "[0, 0, 0, 0]": "most 3"},
-        "std": {"[0, 1, 1]": ABOVE, "[-1, 1, 1]": ABOVE, "[.inf, 1, 1]": FINITE, "[a, 1, 1]": ""},
-    },
-    LayerSelection: {"include": LAYERS, "exclude": LAYERS | {'["*"]': "leaves no layer"}},
-    Resources: {
-        "device": {"gpu": "cpu, cuda", "3": "cpu, cuda", "cuda": "take cpu"},
-        "threads": COUNT | {"1025": BELOW},
-        "workers": COUNT | {"2": "local runs one worker"},
-        "decode_threads": COUNT | {"257": BELOW},
-        "local": {"maybe": "valid boolean", "2": "valid boolean"},
-        "ray_address": {"3": TEXT, '""': "at least 1 character", "ray://h:1": "local and"},
-    },
-    ScanSpec: {
-        "out": PLACE,
-        "top": COUNT | {"101": BELOW},
-        "batch_size": COUNT | {"65537": BELOW},
-        "shard_size": COUNT | {"65": "multiple of batch_size"},
-        "precision": {"fp64": "fp32, tf32, bf16", "tf32": "take fp32 or bf16"},
-    },
-    ProjectSpec: {
-        "run": PLACE,
-        "units": {
-            "a": "0-63", "-3": "0-63", "9-3": "3-9", "[3]": TEXT, "77-80": "choices: 0 to 7",
-            f'"{HUGE}"': "0-63",
-        },
-        "rule": {"deconv": "deconvnet, guided, gradient"},
-        "tolerance": {"0": ABOVE, ".inf": FINITE, ".nan": "", "x": "valid number", "true": SWITCH},
-        "batch_size": COUNT | {"65537": BELOW},
-        "picture_px": COUNT | {"15": ABOVE, "8193": BELOW},
-    },
-    ImageSelection: {
-        "ids": {"3": LIST, "[-1]": ABOVE, "[9]": "choices: 0 to 1", "[true]": SWITCH},
-        "classes": {"ants": LIST, "[[1]]": TEXT, "[aunts]": "nearest: ants"},
-        "of_unit": {
-            "relu1": "relu1:3", "rellu1:0": "nearest: relu1", "relu1:77": "choices: 0 to 5",
-            f"relu1:{HUGE}": "relu1:3",
-        },
-        "sample": COUNT,
-        "seed": NATURAL,
-    },
-    OccludeSpec: {
-        "run": PLACE,
-        "window_px": {
-            "16": LIST, "[]": "at least 1", "[0]": "16x24", "[25]": "24 x 24", "[true]": SWITCH,
-            f'["{HUGE}"]': "16x24", '["0x4"]': "16x24", "[8, 8]": "give each once",
-        },
-        "stride_px": {
-            "4": LIST, "[]": "at least 1", "[0]": ABOVE, "[8193]": BELOW, "[4, 4]": "one for all",
-        },
-        "fill": {"pink": "grey, mean, blur", '"#12"': "grey, mean, blur"},
-        "target": NATURAL | {"5": "choices: 0 to 4"},
-        "layer": {"3": TEXT, '""': "choices: input", "rellu1": "nearest: relu1"},
-        "boxes": PLACE | {"/nowhere.csv": "check the path"},
-        "engine": {"fast": "auto, incremental, dense"},
-        "batch_bytes": COUNT | {"1048575": ABOVE},
-    },
-    GallerySpec: {
-        "run": PLACE | {"s4://b/x": "local folder"},
-        "out": PLACE | {"s4://b/x": "local folder", "/dev/null": "give another one"},
-        "sheet_px": COUNT | {"15": ABOVE, "257": BELOW},
-    },
-}  # fmt: skip
-
 COMMAND = get_command(app)
-FLAGS = {
-    "scan": SCAN_FLAGS,
-    "project": PROJECT_FLAGS,
-    "occlude": OCCLUDE_FLAGS,
-    "gallery": GALLERY_FLAGS,
-}
+FLAGS = {name: flags_of(info.spec) for name, info in JOBS.items()}
 FREE = {"arch", "weights", "uri", "out", "boxes", "ray_address"}
 """Fields of any text but none at all."""
 
@@ -175,7 +55,7 @@ def _places(job: str, owner: type[Spec], above: str = "") -> Iterator[Place]:
             yield from _places(job, part, f"{above}{name}.")
 
 
-PLACES = [place for job, model in JOBS.items() for place in _places(job, model)]
+PLACES = [place for job, info in JOBS.items() for place in _places(job, info.spec)]
 LEAVES = [place for place in PLACES if place.part is None]
 PARTS = [place for place in PLACES if place.part is not None]
 CASES = [
@@ -290,9 +170,9 @@ def test_part_that_is_no_mapping_is_refused_with_its_fields(home: Path, place: P
 @pytest.mark.parametrize(
     ("job", "flag"),
     [(job, flag) for job in FLAGS for flag in FLAGS[job] if flag.kind in ("text", "list")],
-    ids=lambda value: value.name if isinstance(value, Flag) else value,
+    ids=lambda value: value.name if isinstance(value, BoundFlag) else value,
 )
-def test_wrong_flag_is_refused_with_its_name(home: Path, job: str, flag: Flag):
+def test_wrong_flag_is_refused_with_its_name(home: Path, job: str, flag: BoundFlag):
     value = "" if flag.field.rpartition(".")[2] in FREE else "xx"
 
     line = _refused(home, job, flag.name, value)

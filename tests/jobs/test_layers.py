@@ -5,8 +5,8 @@ import pytest
 import tests.tiny_nets as nets
 from jobs.layers import table
 from schemas.errors import ModelError
+from schemas.jobs.scan import SCAN_LAYERS
 from schemas.specs import ModelSpec, PreprocessSpec
-from schemas.tables import SCAN_LAYERS
 
 SMALL = ModelSpec(arch=f"{nets.__file__}:small", weights="random", trust_code=True)
 

@@ -20,7 +20,8 @@ from jobs.cli import app
 from pipeline.models.network import open_network
 from pipeline.store import open_run
 from schemas.errors import DatasetError, LayerError, ModelError, PlanMismatchError, SpecError
-from schemas.jobs import OccludeSpec, ScanSpec
+from schemas.jobs.occlude import OccludeSpec
+from schemas.jobs.scan import ScanSpec
 from tests.reference import occluded, raw_picture
 
 MakeSpec = Callable[..., ScanSpec]

@@ -24,7 +24,8 @@ from schemas.errors import (
     PlanMismatchError,
     WorkerError,
 )
-from schemas.jobs import ProjectSpec, ScanSpec
+from schemas.jobs.project import ProjectSpec
+from schemas.jobs.scan import ScanSpec
 from tests.reference import deconvnet, raw_picture
 
 MakeSpec = Callable[..., ScanSpec]

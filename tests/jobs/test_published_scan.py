@@ -11,7 +11,7 @@ import tests.tiny_nets as nets
 from jobs import scan
 from jobs.published_scan import Scanned, open_scanned
 from schemas.errors import DatasetError, ModelError, NotPublishedError
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 
 
 @pytest.fixture

@@ -39,9 +39,8 @@ from schemas.errors import (
     TooManyRejectsError,
     WorkerError,
 )
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import SCAN_TOP_PATCHES, ScanSpec
 from schemas.manifest import Manifest, Shard
-from schemas.tables import SCAN_TOP_PATCHES
 from tests.reference import feature_maps, raw_picture, strongest, top_peaks, unit_statistics
 from tests.tiny_pictures import draw
 

@@ -15,9 +15,10 @@ from jobs.show import parse_units, run, run_occlusion
 from pipeline.store import JobFolder, JobStore, open_run
 from pipeline.store.layout import layer_file
 from schemas.errors import LayerError, NotPublishedError, SpecError
+from schemas.jobs.scan import SCAN_IMAGES, SCAN_LAYERS, SCAN_TOP_PATCHES, SCAN_UNITS
 from schemas.manifest import FileRecord, Manifest, Provenance
 from schemas.specs import PreprocessSpec
-from schemas.tables import SCAN_IMAGES, SCAN_LAYERS, SCAN_TOP_PATCHES, SCAN_UNITS, Table
+from schemas.tables import Table
 from tests import made_up_run
 
 SIDE = 32

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.spec_io import NULL, dump_spec, load_spec
 from schemas.errors import SpecError
-from schemas.jobs import ScanSpec
+from schemas.jobs.scan import ScanSpec
 from schemas.specs import DatasetSpec, LayerSelection, ModelSpec, PreprocessSpec, Resources
 
 FLAGS: dict[str, object] = {"model.arch": "vgg16", "data.uri": "photos", "out": "runs/a"}
@@ -160,6 +160,6 @@ def test_dump_spec_any_text_reads_back_equal(
 
 def test_dump_spec_descriptions_stand_above_their_fields():
     lines = dump_spec(load_spec(ScanSpec, flags=FLAGS)).splitlines()
-    assert lines[lines.index("top: 9") - 1] == "# top patches kept a unit (k)"
-    assert lines[lines.index("  limit: null") - 1] == "  # only the first N images"
+    assert lines[lines.index("top: 9") - 1] == "# top patches kept per unit (k)"
+    assert lines[lines.index("  limit: null") - 1] == "  # only the first N images; null: all"
     assert max(map(len, lines)) <= 100

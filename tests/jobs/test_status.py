@@ -9,8 +9,8 @@ import pytest
 from jobs.status import JobStatus, as_json, as_text, look
 from pipeline.store import JobFolder, JobStore
 from schemas.errors import NotPublishedError
+from schemas.jobs.scan import SCAN_REJECTS
 from schemas.manifest import Manifest, Plan, Provenance, Shard
-from schemas.tables import SCAN_REJECTS
 
 SHARDS = tuple(
     Shard(index=index, start=start, stop=min(start + 64, 150))

@@ -6,14 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from schemas.specs import (
-    DatasetSpec,
-    LayerSelection,
-    ModelSpec,
-    PreprocessSpec,
-    Resources,
-    Spec,
-)
+from schemas.specs import DatasetSpec, LayerSelection, ModelSpec, PreprocessSpec, Resources, Spec
 
 FULL = [
     ModelSpec(arch="zfnet", weights="random", seed=3, num_classes=10, trust_code=True),

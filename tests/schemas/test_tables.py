@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
-from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
 from schemas.jobs import JOBS
-from schemas.tables import HISTOGRAM_EDGES, REJECT_REASONS, SCAN_UNITS, Table
+from schemas.tables import Table
+from tests.contracts import CONTRACTS
 
-TABLES = [table for table in vars(tables).values() if isinstance(table, Table)]
-EVERY = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+EVERY = pytest.mark.parametrize("table", CONTRACTS, ids=lambda table: table.name)
 
 # The columns that the design promises: a table may get more, none may be renamed or retyped.
 PROMISED = {
@@ -38,9 +35,9 @@ PROMISED = {
 
 
 def test_tables_have_names_of_their_own():
-    names = [(table.job, table.name) for table in TABLES]
+    names = [(table.job, table.name) for table in CONTRACTS]
 
-    assert len(TABLES) >= 9
+    assert len(CONTRACTS) >= 9
     assert len(set(names)) == len(names)
     assert {job for job, _ in names} <= JOBS.keys()
 
@@ -89,7 +86,7 @@ def test_table_through_parquet_keeps_its_schema(table: Table):
 
 @pytest.mark.parametrize(("place", "columns"), PROMISED.items(), ids=lambda value: str(value)[:28])
 def test_table_keeps_the_columns_of_the_design(place: tuple[str, str], columns: str):
-    table = next(table for table in TABLES if (table.job, table.name) == place)
+    table = next(table for table in CONTRACTS if (table.job, table.name) == place)
     wanted = [re.fullmatch(r"(\w+) (.*?)(\??)", text) for text in re.split(r", (?!path)", columns)]
 
     found = {field.name: (str(field.type), field.nullable) for field in table.schema}
@@ -98,38 +95,3 @@ def test_table_keeps_the_columns_of_the_design(place: tuple[str, str], columns: 
     assert [name for name in table.schema.names if name in {m[1] for m in wanted}] == [
         m[1] for m in wanted
     ]
-
-
-def test_histogram_edges_are_half_octaves_around_zero():
-    positive = [edge for edge in HISTOGRAM_EDGES if edge > 0]
-
-    assert (positive[0], positive[-1]) == (2.0**-10, 2.0**10)
-    assert all(math.isclose(b / a, math.sqrt(2), rel_tol=1e-12) for a, b in pairwise(positive))
-    assert list(HISTOGRAM_EDGES) == [*(-edge for edge in reversed(positive)), 0.0, *positive]
-
-
-def test_histogram_has_the_bins_that_its_text_counts():
-    bins = len(HISTOGRAM_EDGES) + 1
-
-    assert bins == 84
-    assert HISTOGRAM_EDGES.index(0.0) == len(HISTOGRAM_EDGES) // 2
-    assert "84 bins in all" in " ".join(_text_after("HISTOGRAM_EDGES").split())
-
-
-def test_histogram_column_carries_its_edges():
-    metadata = SCAN_UNITS.schema.field("histogram").metadata
-
-    assert tuple(json.loads(metadata[b"edges"])) == HISTOGRAM_EDGES
-
-
-def test_reject_reasons_are_short_codes_that_the_column_lists():
-    told = tables.SCAN_REJECTS.schema.field("reason").metadata[b"description"].decode()
-
-    assert told.removeprefix("a short code: ").split(", ") == list(REJECT_REASONS)
-    assert all(re.fullmatch(r"[a-z_]{1,15}", code) for code in REJECT_REASONS)
-    assert all(REJECT_REASONS.values())
-
-
-def _text_after(name: str) -> str:
-    source = tables.__loader__.get_source("schemas.tables")
-    return source.split(f"{name}: ")[1].split('"""')[1]

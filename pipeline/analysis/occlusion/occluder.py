@@ -29,7 +29,7 @@ from pipeline.models.layer import Layer
 from pipeline.models.network import Network, TracedNetwork
 from pipeline.models.receptive_field import Ints
 from schemas.errors import ModelError, SpecError
-from schemas.jobs import SlidingWindow
+from schemas.jobs.occlude import SlidingWindow
 
 Engine = Literal["incremental", "dense"]
 

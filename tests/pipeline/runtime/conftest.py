@@ -22,13 +22,14 @@ from pipeline.store.layout import JobFolder
 from schemas.errors import LayerError, ModelError
 from schemas.manifest import Shard
 from schemas.specs import Resources
-from schemas.tables import Table, column
+from schemas.tables import Column, Table
 
 SQUARES = Table(
     job="fake",
     name="squares",
-    schema=pa.schema(
-        [column("image_id", pa.int64(), "the image"), column("square", pa.int64(), "its square")]
+    columns=(
+        Column("image_id", "int64", "the image"),
+        Column("square", "int64", "its square"),
     ),
     key=("image_id",),
     sort=("image_id",),

@@ -13,7 +13,7 @@ from pipeline.stages.occlude import PARTS, OccludeStage, object_boxes
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.encode import encode
 from schemas.errors import DatasetError, ModelError
-from schemas.jobs import OccludeSpec
+from schemas.jobs.occlude import OccludeSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
 from tests.tiny_pictures import draw

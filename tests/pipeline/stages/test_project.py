@@ -12,8 +12,8 @@ from PIL import Image
 from pipeline.stages.project import ProjectStage, part_name, parts, projection_png, shown_boxes
 from pipeline.store.layout import JobFolder
 from schemas.errors import DatasetError
+from schemas.jobs.project import PROJECTIONS
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
-from schemas.tables import PROJECTIONS
 
 
 def _pixels(png: bytes) -> np.ndarray:

@@ -24,7 +24,7 @@ from pipeline.models.network import open_network
 from pipeline.models.receptive_field import Axis, Field
 from pipeline.stages import scan_tables
 from pipeline.store.encode import decode, encode
-from schemas.tables import (
+from schemas.jobs.scan import (
     PART_TOP,
     PART_UNITS,
     SCAN_IMAGES,

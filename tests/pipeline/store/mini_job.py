@@ -33,12 +33,10 @@ SHARDS = (Shard(index=0, start=0, stop=6), Shard(index=1, start=6, stop=IMAGES))
 PART = tables.Table(
     job="scan",
     name="part_top",
-    schema=pa.schema(
-        [
-            tables.column("slot", pa.int32(), "layer * UNITS + unit"),
-            tables.column("image_id", pa.int64(), "the best image"),
-            tables.column("value", pa.float32(), "its value"),
-        ]
+    columns=(
+        tables.Column("slot", "int32", "layer * UNITS + unit"),
+        tables.Column("image_id", "int64", "the best image"),
+        tables.Column("value", "float32", "its value"),
     ),
     key=("slot",),
     sort=("slot",),
@@ -46,13 +44,11 @@ PART = tables.Table(
 TOP = tables.Table(
     job="scan",
     name="top_patches",
-    schema=pa.schema(
-        [
-            tables.column("layer", pa.string(), "the layer"),
-            tables.column("unit", pa.int32(), "the unit"),
-            tables.column("image_id", pa.int64(), "the best image"),
-            tables.column("value", pa.float32(), "its value"),
-        ]
+    columns=(
+        tables.Column("layer", "string", "the layer"),
+        tables.Column("unit", "int32", "the unit"),
+        tables.Column("image_id", "int64", "the best image"),
+        tables.Column("value", "float32", "its value"),
     ),
     key=("layer", "unit"),
     sort=("layer", "unit"),

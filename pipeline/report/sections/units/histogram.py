@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.tables import HISTOGRAM_EDGES
+from schemas.jobs.scan import HISTOGRAM_EDGES
 
 WIDTH, HEIGHT = 360, 84
 """Of the drawing, in its own units; labels stand below it."""

@@ -30,7 +30,7 @@ from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
 from pipeline.models.network import HookedNetwork, Network, TracedNetwork, open_network
 from schemas.errors import ModelError, SpecError
-from schemas.jobs import SlidingWindow
+from schemas.jobs.occlude import SlidingWindow
 from schemas.specs import ModelSpec
 from tests.families import CONVOLUTIONAL, Family
 from tests.reference import occluded

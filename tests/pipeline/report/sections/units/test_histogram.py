@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.report.sections.units.histogram import HEIGHT, WIDTH, draw_histogram
-from schemas.tables import HISTOGRAM_EDGES
+from schemas.jobs.scan import HISTOGRAM_EDGES
 
 BINS = len(HISTOGRAM_EDGES) + 1
 BAR = re.compile(r"M([\d.]+) (\d+)v-([\d.]+)h([\d.]+)v([\d.]+)z")
