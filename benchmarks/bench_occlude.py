@@ -17,9 +17,9 @@ import torch
 from captum.attr import Occlusion
 from torch import Tensor, nn
 
-import jobs.scan
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
+from jobs import engine
 from pipeline.analysis.occlusion.occluder import Occluder
 from pipeline.models.affected_regions import Reach, footprints
 from pipeline.models.flops import NodeCosts
@@ -245,7 +245,7 @@ def _memory(options: Options) -> Iterator[Comparison]:
             run = str(Path(folder) / "run")
             data = options.data.model_copy(update={"limit": 2})
             here = Resources(local=True)
-            jobs.scan.run(ScanSpec(model=model, data=data, out=run, resources=here))
+            engine.run(ScanSpec(model=model, data=data, out=run, resources=here))
             one = _peak(run, (FRAME, FRAME), _BATCH_BYTES)
             for size, target in ((_BATCH_BYTES // 4, ""), (_BATCH_BYTES, "at most 1")):
                 added = _peak(run, (16, stride_px), size) - one

@@ -19,16 +19,16 @@ import torch
 from captum.attr import NeuronDeconvolution
 from torch import Tensor, nn
 
-import jobs.scan
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, stopwatch
+from jobs import engine
 from pipeline.analysis.deconvnet.projector import Projector, Targets
 from pipeline.data.listing import list_images
 from pipeline.data.loader import ImageLoader
 from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
-from pipeline.stages.precision import prepare
+from pipeline.stages.model_stage import prepare
 from pipeline.stages.project import shown_boxes
 from pipeline.store import open_run
 from schemas.jobs.scan import ScanSpec
@@ -52,9 +52,7 @@ class Atlas:
         loaded, self.images = load_model(model), data.limit or 1
         with TemporaryDirectory() as folder:
             out = str(Path(folder) / "run")
-            jobs.scan.run(
-                ScanSpec(model=model, data=data, out=out, resources=Resources(local=True))
-            )
+            engine.run(ScanSpec(model=model, data=data, out=out, resources=Resources(local=True)))
             tops = open_run(out).table("top_patches", filters=[("unit", "<", units)])
         self.tops = {str(layer): rows for layer, rows in tops.groupby("layer", sort=False)}
         self.frames = _frames(data, loaded.preprocess)

@@ -19,12 +19,13 @@ import torch
 
 import jobs.scan
 from benchmarks.timing import Lap
+from jobs import engine
 from pipeline.data.listing import list_images
 from pipeline.data.loader import ImageLoader
 from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.runtime.worker import limit_threads
-from pipeline.stages.precision import prepare
+from pipeline.stages.model_stage import prepare
 from pipeline.stages.scan import ScanStage
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard
@@ -69,7 +70,7 @@ class GatedScanStage(ScanStage):
     def setup(self, device: str) -> None:
         """Set up, then wait at the gate beside the run's folder."""
         super().setup(device)
-        pass_gate(Path(self.folder.run).parent / "gate", parties=self.resources.workers or 1)
+        pass_gate(Path(self.source.run).parent / "gate", parties=self.resources.workers or 1)
 
 
 def pass_gate(gate: Path, *, parties: int) -> None:
@@ -104,7 +105,7 @@ def scan_lap(work: Workload, resources: Resources) -> Lap:
     """
     with TemporaryDirectory() as folder, _gated():
         run = Path(folder) / "run"
-        manifest = jobs.scan.run(work.scan_spec(run, resources))
+        manifest = engine.run(work.scan_spec(run, resources))
         ended, cpu = time.monotonic(), time.process_time()
         opened, cpu_before = gate_opened(run.parent / "gate")
     spent = cpu - cpu_before if resources.local else None

@@ -8,8 +8,6 @@ expected error leaves as one message on stderr and its exit status.
 from __future__ import annotations
 
 import json
-import shlex
-import time
 from typing import Annotated
 
 import typer
@@ -20,12 +18,8 @@ from jobs.flags import keyword, spec_command
 from jobs.submit import submit_app
 from schemas.errors import InputError, SpecError, nearest
 from schemas.jobs import JOBS
-from schemas.jobs.gallery import GallerySpec
-from schemas.jobs.occlude import OccludeSpec
-from schemas.jobs.project import ProjectSpec
-from schemas.jobs.scan import ScanSpec
 from schemas.secrets import WAY_OUT, holds_credentials
-from schemas.specs import ModelSpec, PreprocessSpec, Spec
+from schemas.specs import JobSpec, ModelSpec, PreprocessSpec, Spec
 
 app = typer.Typer(
     cls=ExitGroup,
@@ -76,38 +70,18 @@ def unitscope(
     """
 
 
-def _scan(spec: ScanSpec) -> None:
-    from jobs import scan
-    from pipeline.store import JobFolder, JobStore, open_run
+def _run(spec: JobSpec) -> None:
+    from jobs import engine
 
-    store = JobStore(JobFolder(spec.out, "scan"))
-    before = store.manifest()
-    begun = before is not None or store.plan() is not None
-    started = time.monotonic()
-    manifest = scan.run(spec)
-    seconds = time.monotonic() - started
-    images, rejects = manifest.counts.get("images", 0), manifest.counts.get("rejects", 0)
-    how = f"done in {seconds:.1f} s"
-    if before is not None:
-        how = f"already done ({manifest.provenance.created_at})"
-    elif not begun:
-        how += f" ({(images + rejects) / seconds:.1f} images/s)"
-    typer.echo(f"scan {how}: {images:,} images, {rejects:,} rejects, in {spec.out}")
-    if sick := manifest.identity.get("weights_nonfinite"):
-        say(
-            f"unitscope: weights that are NaN or infinite: {sick:,}; no activation that they spoil "
-            "is ranked, and the column nonfinite of scan/units counts them"
-        )
-    layer = open_run(spec.out).table("layers", job="scan", columns=["layer"])["layer"].iloc[-1]
-    typer.echo(f"next: unitscope show {shlex.quote(spec.out)} --layer {layer} --unit 0 -o unit.png")
+    told = engine.tell(spec)
+    typer.echo(told.text)
+    for warning in told.warnings:
+        say(warning)
 
 
-app.command(
-    "scan",
-    help="Scan a whole data set for the images that drive every unit most, and publish the "
-    "tables. Killed at any moment, the same command resumes.\n\nExample: "
-    "`unitscope scan --arch squeezenet1_1 --data photos --out runs/a`",
-)(spec_command(ScanSpec, _scan))
+for _job in JOBS.values():
+    _help = f"{_job.help}\n\nExample: `{_job.example}`"
+    app.command(_job.name, help=_help)(spec_command(_job.spec, _run))
 
 
 class _Look(Spec):
@@ -204,66 +178,6 @@ def show(
     typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
 
 
-def _project(spec: ProjectSpec) -> None:
-    from jobs import project
-    from pipeline.store import JobFolder, JobStore
-
-    before = JobStore(JobFolder(spec.run, "project")).manifest()
-    started = time.monotonic()
-    manifest = project.run(spec)
-    how = f"done in {time.monotonic() - started:.1f} s"
-    if before is not None:
-        how = f"already done ({manifest.provenance.created_at})"
-    made, images = manifest.counts["projections"], manifest.counts["images"]
-    typer.echo(f"project {how}: {made:,} projections of {images:,} images, in {spec.run}")
-    typer.echo(f"next: unitscope gallery {shlex.quote(spec.run)}")
-
-
-app.command(
-    "project",
-    help="Project the top patches of a scan back to pixels: what in each image made the unit "
-    "fire. Killed at any moment, the same command resumes.\n\n"
-    "Example: `unitscope project runs/a --layers 'layer3*'`",
-)(spec_command(ProjectSpec, _project))
-
-
-def _occlude(spec: OccludeSpec) -> None:
-    from jobs import occlude
-    from pipeline.store import JobFolder, JobStore
-
-    before = JobStore(JobFolder(spec.run, "occlude")).manifest()
-    started = time.monotonic()
-    manifest = occlude.run(spec)
-    how = f"done in {time.monotonic() - started:.1f} s"
-    if before is not None:
-        how = f"already done ({manifest.provenance.created_at})"
-    positions, images = manifest.counts["positions"], manifest.counts["images"]
-    typer.echo(f"occlude {how}: {positions:,} windows on {images:,} images, in {spec.run}")
-    typer.echo(f"next: unitscope gallery {shlex.quote(spec.run)}")
-
-
-app.command(
-    "occlude",
-    help="Slide a grey square over images of a scan and record, at each of its places, how "
-    "probable the class still is, which class is the most probable one, and how active the "
-    "strongest map is: the probability falls where the object is. Killed at any moment, the same "
-    "command resumes.\n\n"
-    "Example: `unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8`",
-)(spec_command(OccludeSpec, _occlude))
-
-
-def _gallery(spec: GallerySpec) -> None:
-    from jobs import gallery
-
-    typer.echo(gallery.as_text(gallery.run(spec)))
-
-
-app.command(
-    "gallery",
-    help="Draw a run as static pages: every unit with its strongest patches, and their "
-    "projections where `unitscope project` has made them. Open index.html from disk.\n\n"
-    "Example: `unitscope gallery runs/a`",
-)(spec_command(GallerySpec, _gallery))
 app.command()(demo)
 
 

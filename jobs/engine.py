@@ -1,46 +1,153 @@
-"""What every job does between its plan and its manifest.
+"""The frame of every job: plan, run the shards, merge, publish.
 
-The invariant: a published job is never worked on again, and a job that two drivers run at once ends
-well for both.
+A job's own module, ``jobs/<name>.py``, says what to work on: ``plan(spec, scan)`` gives a `Work`,
+``merge(work, parts)`` and ``summary(spec, manifest)`` may replace what stands here. A job that
+needs no shards gives ``run(spec)`` instead, and ``as_text`` of what that returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import shlex
+import time
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 import pyarrow as pa
 import torch
 
+from jobs.published_scan import open_published_scan
+from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.runtime.progress import make_progress
 from pipeline.runtime.run import default_threads, run_shards
 from pipeline.runtime.worker import RunSummary
 from pipeline.stages.contract import Stage
 from pipeline.store.commit import JobStore
+from pipeline.store.layout import JobFolder
+from pipeline.store.parts import Parts
+from pipeline.store.provenance import collect
 from schemas.errors import SpecError, StoreError
-from schemas.manifest import FileRecord, Manifest, Plan, Shard
-from schemas.specs import Resources
-from schemas.tables import Table
+from schemas.job_info import JobInfo
+from schemas.jobs import JOBS
+from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
+from schemas.specs import JobSpec, Resources, RunSpec
+from schemas.tables import IMAGE_LIST, Table
 
-_ROWS_A_FILE = 1_000_000
+
+@dataclass(frozen=True)
+class Work:
+    """What a job is going to do.
+
+    Attributes:
+        items: the work list: images, units, classes or checkpoints, one a row.
+        stage: what is done with a slice of it.
+        identity: what decides the tables' bytes, beside what the engine adds: the list itself, its
+            cut, the scan, the device, the threads and the versions of the libraries.
+        contract: of the work list.
+        noun: what an item is called, in the plural; the list's name in the identity.
+        batch_size: items per batch; a shard holds whole ones.
+        shard_size: items per shard; None: a 32nd of them, in whole batches, at most 4096.
+        implied: the list follows from the rest of the identity, and is left out of it.
+    """
+
+    items: pa.Table
+    stage: Stage
+    identity: dict[str, Any]
+    contract: Table = IMAGE_LIST
+    noun: str = "images"
+    batch_size: int = 1
+    shard_size: int | None = None
+    implied: bool = False
 
 
-def finish(store: JobStore, plan: Plan, work: Callable[[], Manifest]) -> Manifest:
-    """Do the work unless it is published, and clean up after it.
+@dataclass(frozen=True)
+class Summary:
+    """What a job's end is told as.
 
-    Args:
-        store: of the job's folder.
-        plan: what this run would do.
-        work: runs the shards, merges and publishes.
+    Attributes:
+        words: what was made, "12 projections of 3 images".
+        next: a command to go on with.
+        warnings: lines for stderr.
+    """
+
+    words: str
+    next: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Told:
+    """A job's end in words.
+
+    Attributes:
+        text: for stdout.
+        warnings: for stderr, one line each.
+    """
+
+    text: str
+    warnings: tuple[str, ...] = ()
+
+
+def tell(spec: JobSpec) -> Told:
+    """Run a job and say what came of it.
 
     Raises:
-        PlanMismatchError: the folder holds another plan's work.
+        InputError: the spec, the model or the data are wrong, or the folder holds another plan.
+        JobError: the work failed; what was committed stays, and the same call resumes.
     """
+    info = info_of(spec)
+    module = _module(info)
+    if hasattr(module, "run"):
+        return Told(module.as_text(module.run(spec)))
+    store = JobStore(JobFolder(spec.home, info.name))
+    before = store.manifest()
+    begun = before is not None or store.plan() is not None
+    started = time.monotonic()
+    manifest = run(spec)
+    seconds = time.monotonic() - started
+    how = f"done in {seconds:.1f} s"
+    if before is not None:
+        how = f"already done ({manifest.provenance.created_at})"
+    elif not begun:
+        images = manifest.counts.get("images", 0) + manifest.counts.get("rejects", 0)
+        how += f" ({images / seconds:.1f} images/s)" if images else ""
+    summary = getattr(module, "summary", _summary)(spec, manifest)
+    text = f"{info.name} {how}: {summary.words}, in {spec.home}\nnext: {summary.next}"
+    return Told(text, summary.warnings)
+
+
+def run(spec: JobSpec) -> Manifest:
+    """Do a job that works on shards, or finish what was begun.
+
+    A published job is never worked on again, and one that two drivers run at once ends well for
+    both.
+
+    Args:
+        spec: of one of `schemas.jobs.JOBS`.
+
+    Returns:
+        The published manifest; at once where the same plan is already published.
+
+    Raises:
+        InputError: the spec, the model or the data are wrong, or the folder holds another plan.
+        JobError: the work failed; what was committed stays, and the same call resumes.
+    """
+    info = info_of(spec)
+    resources: Resources = spec.resources  # type: ignore[attr-defined]  # every job with shards has
+    require_device(resources)
+    module = _module(info)
+    store = JobStore(JobFolder(spec.home, info.name))
+    scan = open_published_scan(spec.home) if isinstance(spec, RunSpec) else None
+    work: Work = module.plan(spec) if scan is None else module.plan(spec, scan)
+    frame = {"scan": scan.manifest.fingerprint} if scan is not None else {}
+    threads = resolved_threads(resources, store)
+    plan = _plan(info, work, frame | {"device": resources.device, "threads": threads})
     store.require_same_plan(plan)
     published = store.manifest()
     if published is None:
         try:
-            published = work()
+            published = _work_through(spec, work, store, plan)
         except StoreError:
             # Another driver on the same folder may have published, and cleaned up, meanwhile.
             published = store.manifest()
@@ -50,57 +157,9 @@ def finish(store: JobStore, plan: Plan, work: Callable[[], Manifest]) -> Manifes
     return published
 
 
-def run_plan(
-    stage: Stage,
-    store: JobStore,
-    contracts: dict[str, Table],
-    shards: Sequence[Shard],
-    *,
-    threads: int,
-) -> RunSummary:
-    """Run a stage over the shards that are not done, with progress on stderr.
-
-    Args:
-        stage: the work.
-        store: of the job's folder.
-        contracts: the stage's part tables by name.
-        shards: of the standing plan.
-        threads: CPU threads a worker.
-    """
-    done = store.markers()
-    sizes = {shard.index: shard.stop - shard.start for shard in shards}
-    already = sum(size for index, size in sizes.items() if index in done)
-    with make_progress(sum(sizes.values()), already, stage.name) as progress:
-        return run_shards(
-            stage, store.folder, contracts, shards, threads=threads, progress=progress
-        )
-
-
-def put_by_rows(
-    store: JobStore, contract: Table, parts: Iterable[pa.Table]
-) -> tuple[FileRecord, ...]:
-    """Put the parts of a table one after another: files of about a million rows, at least one.
-
-    Args:
-        store: of the job's folder.
-        contract: the table.
-        parts: by shard, in their order; a file ends where a part does.
-    """
-    records: list[FileRecord] = []
-    waiting: list[pa.Table] = []
-
-    def put() -> None:
-        name = f"{contract.name}-{len(records):05d}.parquet"
-        records.append(store.put_table(contract, name, pa.concat_tables(waiting)))
-        waiting.clear()
-
-    for part in parts:
-        waiting.append(part)
-        if sum(table.num_rows for table in waiting) >= _ROWS_A_FILE:
-            put()
-    if waiting:
-        put()
-    return tuple(records)
+def info_of(spec: JobSpec) -> JobInfo:
+    """The job that a spec is of."""
+    return next(info for info in JOBS.values() if info.spec is type(spec))
 
 
 def require_device(resources: Resources) -> None:
@@ -124,6 +183,72 @@ def resolved_threads(resources: Resources, store: JobStore) -> int:
     return int(begun.identity["threads"]) if begun else default_threads()
 
 
-def versions() -> dict[str, str]:
-    """Of the packages whose kernels and decoders may round otherwise in another release."""
-    return {name: version(name) for name in ("unitscope", "torch", "torchvision", "pillow")}
+def _module(info: JobInfo) -> Any:
+    return import_module(f"jobs.{info.name.replace('-', '_')}")
+
+
+def _plan(info: JobInfo, work: Work, frame: dict[str, Any]) -> Plan:
+    count = work.items.num_rows
+    shard_size = work.shard_size or default_shard_size(count, work.batch_size)
+    identity = frame | work.identity
+    identity |= {"schema_version": SCHEMA_VERSION, "shard_size": shard_size}
+    # Of the packages whose kernels and decoders may round otherwise in another release.
+    packages = ("unitscope", "torch", "torchvision", "pillow")
+    identity["versions"] = {name: version(name) for name in packages}
+    if not work.implied and work.noun not in identity:
+        keys = {name: work.items[name].to_pylist() for name in work.contract.key}
+        identity[work.noun] = {"count": count, "sha256": fingerprint(keys)}
+    return Plan(
+        job=info.name,
+        fingerprint=fingerprint(identity),
+        identity=identity,
+        shards=shard_plan(count, shard_size=shard_size),
+    )
+
+
+def _work_through(spec: JobSpec, work: Work, store: JobStore, plan: Plan) -> Manifest:
+    store.put_image_list(work.items)
+    plan = store.open_plan(plan)
+    contracts = dict(work.stage.parts)
+    done = _run_shards(work.stage, store, contracts, plan)
+    merge = getattr(_module(info_of(spec)), "merge", _merge)
+    return store.publish(
+        Manifest(
+            job=plan.job,
+            fingerprint=plan.fingerprint,
+            identity=plan.identity,
+            spec=spec.model_dump(mode="json"),
+            tables=merge(work, Parts(store, plan, contracts, done.counts)),
+            counts=done.counts | {"shards": len(plan.shards), "retries": done.retries},
+            provenance=collect(work.stage.resources.device),
+        )
+    )
+
+
+def _run_shards(
+    stage: Stage, store: JobStore, contracts: dict[str, Table], plan: Plan
+) -> RunSummary:
+    """Run a stage over the shards that are not done, with progress on stderr."""
+    done = store.markers()
+    sizes = {shard.index: shard.stop - shard.start for shard in plan.shards}
+    already = sum(size for index, size in sizes.items() if index in done)
+    threads = int(plan.identity["threads"])
+    with make_progress(sum(sizes.values()), already, stage.name) as progress:
+        return run_shards(
+            stage, store.folder, contracts, plan.shards, threads=threads, progress=progress
+        )
+
+
+def _merge(_: Work, parts: Parts) -> dict[str, tuple[FileRecord, ...]]:
+    """Every part table is a final one: its parts one after another."""
+    return {
+        contract.name: parts.put_by_rows(contract, parts.read(name))
+        for name, contract in parts.contracts.items()
+    }
+
+
+def _summary(spec: JobSpec, manifest: Manifest) -> Summary:
+    beside = ("shards", "retries")
+    counted = {name: count for name, count in manifest.counts.items() if name not in beside}
+    words = ", ".join(f"{count:,} {name}" for name, count in counted.items())
+    return Summary(words, f"unitscope gallery {shlex.quote(spec.home)}")

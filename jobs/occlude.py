@@ -1,118 +1,58 @@
-"""The occlusion of a scan's images: plan, run, merge, publish (ZF 4.2, fig. 7).
-
-The invariant: it looks at images that the scan could read, with the model that the scan used.
-"""
+"""The occlusion of a scan's images: which images, which layer is watched (ZF 4.2, fig. 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+import shlex
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from jobs import engine
-from jobs.published_scan import Scanned, open_scanned
+from jobs.engine import Summary, Work
+from jobs.published_scan import PublishedScan
 from pipeline.analysis.occlusion.occluder import require_fit
 from pipeline.data.object_boxes import Boxes, manifest_boxes, read_boxes
-from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.models.network import Network, TracedNetwork
-from pipeline.stages.occlude import PARTS, OccludeStage
-from pipeline.store.commit import JobStore
-from pipeline.store.layout import JobFolder
-from pipeline.store.provenance import collect
+from pipeline.stages.occlude import OccludeStage
 from schemas.errors import DatasetError, LayerError, ModelError, SpecError, nearest
 from schemas.jobs.occlude import OccludeSpec
-from schemas.manifest import SCHEMA_VERSION, Manifest, Plan, fingerprint
+from schemas.manifest import Manifest, fingerprint
 from schemas.secrets import mask
-from schemas.specs import ImageSelection
-from schemas.tables import Table
 
 
-@dataclass(frozen=True)
-class _Work:
-    spec: OccludeSpec
-    store: JobStore
-    images: pa.Table
-    stage: OccludeStage
-    threads: int
-    plan: Plan
-
-
-def run(spec: OccludeSpec) -> Manifest:
-    """Occlude images of a published scan, or finish what was begun.
-
-    Args:
-        spec: which images, with which windows.
-
-    Returns:
-        The published manifest.
+def plan(spec: OccludeSpec, scan: PublishedScan) -> Work:
+    """The chosen images, with what is known of the objects in them.
 
     Raises:
         InputError: no image is chosen, a window does not fit, the layer or the target is unknown,
             a box is wrong, or weights or pictures are others than the scan's.
-        JobError: the work failed; the same call resumes.
     """
-    work = _prepare(spec)
-    return engine.finish(work.store, work.plan, lambda: _work_through(work))
-
-
-def _prepare(spec: OccludeSpec) -> _Work:
-    engine.require_device(spec.resources)
-    scanned = open_scanned(spec.run)
-    network = scanned.network()
+    network = scan.network()
     layer = watched_layer(network, spec.layer)
-    require_fit(spec.windows, scanned.preprocess.crop_px)
+    require_fit(spec.windows, scan.source.preprocess.crop_px)
     _require_possible(spec, network)
-    images = scanned.images(_chosen(scanned, spec.images))
-    boxes = _boxes(spec, scanned, images)
-    store = JobStore(JobFolder(spec.run, "occlude"))
-    threads = engine.resolved_threads(spec.resources, store)
-    shard_size = default_shard_size(images.num_rows, 1)
-    identity = _identity(spec, scanned, layer, images, boxes)
-    identity |= {"threads": threads, "shard_size": shard_size}
-    stage = OccludeStage(
-        folder=store.folder,
-        model=scanned.spec.model,
-        weights_sha256=scanned.weights_sha256,
-        preprocess=scanned.preprocess,
-        data=scanned.spec.data,
-        spec=spec,
-        layer=layer,
-        boxes=boxes,
-        resources=spec.resources,
-    )
-    plan = Plan(
-        job="occlude",
-        fingerprint=fingerprint(identity),
-        identity=identity,
-        shards=shard_plan(images.num_rows, shard_size=shard_size),
-    )
-    return _Work(spec, store, images, stage, threads, plan)
-
-
-def _identity(
-    spec: OccludeSpec, scanned: Scanned, layer: str, images: pa.Table, boxes: Boxes
-) -> dict[str, Any]:
-    """Everything that decides the tables' bytes, but for how the images are cut."""
-    ids = images["image_id"].to_pylist()
+    images = scan.choose(spec.images)
+    boxes = _boxes(spec, scan, images)
     edges = {uri: [list(box) for box in own] for uri, own in boxes.items()}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "scan": scanned.manifest.fingerprint,
-        "images": {"count": len(ids), "sha256": fingerprint({"image_id": ids})},
-        "windows": [window.model_dump() for window in spec.windows],
-        "fill": spec.fill,
-        "target": spec.target,
-        "layer": layer,
-        "boxes": fingerprint(edges) if edges else None,
-        "engine": spec.engine,
-        "batch_bytes": spec.batch_bytes,
-        "device": spec.resources.device,
-        "versions": engine.versions(),
-    }
+    return Work(
+        items=images,
+        stage=OccludeStage(scan.source, spec.resources, spec, layer, boxes),
+        identity={
+            "windows": [window.model_dump() for window in spec.windows],
+            "fill": spec.fill,
+            "target": spec.target,
+            "layer": layer,
+            "boxes": fingerprint(edges) if edges else None,
+            "engine": spec.engine,
+            "batch_bytes": spec.batch_bytes,
+        },
+    )
+
+
+def summary(spec: OccludeSpec, manifest: Manifest) -> Summary:
+    """How many windows, on how many images."""
+    positions, images = manifest.counts["positions"], manifest.counts["images"]
+    return Summary(
+        f"{positions:,} windows on {images:,} images", f"unitscope gallery {shlex.quote(spec.run)}"
+    )
 
 
 def watched_layer(network: Network, name: str | None) -> str:
@@ -157,88 +97,16 @@ def _require_possible(spec: OccludeSpec, network: Network) -> None:
         )
 
 
-def _boxes(spec: OccludeSpec, scanned: Scanned, images: pa.Table) -> Boxes:
+def _boxes(spec: OccludeSpec, scan: PublishedScan, images: pa.Table) -> Boxes:
     """The chosen images' boxes: of the spec's file, else of the manifest's own column."""
     if spec.boxes is None:
-        known = manifest_boxes(scanned.spec.data.uri)
+        known = manifest_boxes(scan.spec.data.uri)
     else:
         known = read_boxes(spec.boxes)
-        scan_uris = scanned.run.table("images", job="scan", columns=["uri"])["uri"]
+        scan_uris = scan.run.table("images", job="scan", columns=["uri"])["uri"]
         if known.keys().isdisjoint(scan_uris):
             raise DatasetError(
                 f"boxes: {mask(spec.boxes)} names {len(known)} pictures, none of them scanned, the "
                 f"first {next(iter(known), None)}; a relative path is relative to the CSV's folder"
             )
     return {uri: known[uri] for uri in images["uri"].to_pylist() if uri in known}
-
-
-def _chosen(scanned: Scanned, selection: ImageSelection) -> set[int]:
-    """The images that a selection names, of those that the scan could read."""
-    images = scanned.run.table("images", job="scan", columns=["image_id", "label", "class_name"])
-    if images.empty:
-        raise DatasetError(f"images: the scan in {scanned.run.url} could read none")
-    if unknown := sorted(set(selection.ids) - set(images["image_id"])):
-        raise DatasetError(
-            f"images.ids: the scan has no image {unknown[0]}; choices: 0 to "
-            f"{images['image_id'].max()}, but for its rejects"
-        )
-    if selection.ids:
-        images = images[images["image_id"].isin(selection.ids)]
-    if selection.classes:
-        images = _of_classes(images, selection.classes)
-    if selection.of_unit is not None:
-        images = images[images["image_id"].isin(_of_unit(scanned, selection.of_unit))]
-    ids = np.sort(images["image_id"].to_numpy())
-    if selection.sample is not None and selection.sample < len(ids):
-        ids = np.random.default_rng(selection.seed).choice(ids, selection.sample, replace=False)
-    if not len(ids):
-        raise DatasetError("images: the selection leaves none; widen ids, classes or of_unit")
-    return set(ids.tolist())
-
-
-def _of_unit(scanned: Scanned, name: str) -> pd.Series:
-    layer, _, unit = name.rpartition(":")
-    try:
-        tops = scanned.run.table("top_patches", job="scan", layer=layer, unit=int(unit))
-    except LayerError as error:
-        raise LayerError(f"images.of_unit: {name}: {error}") from error
-    return tops["image_id"]
-
-
-def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
-    names = images["class_name"].astype("string")
-    labels = images["label"].astype("Int64").astype("string")
-    for name in classes:
-        if not ((names == name) | (labels == name)).any():
-            known = sorted(names.dropna().unique()) or sorted(labels.dropna().unique())
-            raise DatasetError(
-                f"images.classes: no image of class {name!r}; {nearest(name, known)}"
-            )
-    wanted = list(classes)
-    return images[names.isin(wanted) | labels.isin(wanted)]
-
-
-def _work_through(work: _Work) -> Manifest:
-    work.store.put_image_list(work.images)
-    plan = work.store.open_plan(work.plan)
-    summary = engine.run_plan(work.stage, work.store, PARTS, plan.shards, threads=work.threads)
-    markers = work.store.markers()
-
-    def parts(table: Table) -> Iterable[pa.Table]:
-        ordered = (markers[shard.index] for shard in plan.shards)
-        return (work.store.read_part(marker, table.name, table) for marker in ordered)
-
-    return work.store.publish(
-        Manifest(
-            job="occlude",
-            fingerprint=plan.fingerprint,
-            identity=plan.identity,
-            spec=work.spec.model_dump(mode="json"),
-            tables={
-                name: engine.put_by_rows(work.store, table, parts(table))
-                for name, table in PARTS.items()
-            },
-            counts=summary.counts | {"shards": len(plan.shards), "retries": summary.retries},
-            provenance=collect(work.spec.resources.device),
-        )
-    )

@@ -1,46 +1,46 @@
-"""What a later job takes from a published scan: its model, its pictures, its preprocessing.
+"""What a later job takes from a published scan: its model, its images, its layers.
 
-Invariant: other weights, another network or another image list than the scan's are refused by name,
-before anything is put.
+Other weights, another network or another image list than the scan's are refused by name, before
+anything is put.
 """
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data.listing import dataset_digest, list_images
-from pipeline.models.load import load_model
 from pipeline.models.network import Network, open_network
-from pipeline.store.encode import Run, open_run
-from schemas.errors import DatasetError, ModelError
+from pipeline.stages.model_stage import ScanSource
+from pipeline.store import open_run
+from pipeline.store.encode import Run
+from schemas.errors import DatasetError, LayerError, nearest
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Manifest
-from schemas.specs import PreprocessSpec
+from schemas.specs import ImageSelection, LayerSelection, PreprocessSpec
 
 
 @dataclass(frozen=True)
-class Scanned:
+class PublishedScan:
     """A published scan.
 
     Attributes:
         run: its tables.
         manifest: of the scan.
         spec: of the scan.
-        preprocess: as it was resolved.
+        source: what a stage takes of it.
     """
 
     run: Run
     manifest: Manifest
     spec: ScanSpec
-    preprocess: PreprocessSpec
-
-    @property
-    def weights_sha256(self) -> str:
-        """Of the weights that the scan was made with."""
-        return str(self.manifest.identity["weights_sha256"])
+    source: ScanSource
 
     def network(self) -> Network:
         """The network that was scanned.
@@ -48,14 +48,7 @@ class Scanned:
         Raises:
             ModelError: the weights are others now.
         """
-        loaded = load_model(self.spec.model)
-        if loaded.weights_sha256 != self.weights_sha256:
-            raise ModelError(
-                f"weights: {self.spec.model.weights} has sha256 {loaded.weights_sha256}, the index "
-                f"in {self.run.url} was made with {self.weights_sha256}; give back those weights, "
-                "or scan again"
-            )
-        return open_network(loaded.module, self.preprocess.crop_px)
+        return open_network(self.source.load().module, self.source.preprocess.crop_px)
 
     def images(self, ids: set[int]) -> pa.Table:
         """Those rows of the image list, in its order.
@@ -73,18 +66,92 @@ class Scanned:
             )
         return rows.filter(pc.is_in(rows["image_id"], pa.array(sorted(ids), pa.int64())))
 
+    def choose(self, selection: ImageSelection) -> pa.Table:
+        """The rows of the image list that a selection names, of those that the scan could read.
 
-def open_scanned(run: str) -> Scanned:
+        Raises:
+            DatasetError: an id or a class is unknown, or none is left.
+            LayerError: ``of_unit`` names no unit of the scan.
+        """
+        images = self.run.table("images", job="scan", columns=["image_id", "label", "class_name"])
+        if images.empty:
+            raise DatasetError(f"images: the scan in {self.run.url} could read none")
+        if unknown := sorted(set(selection.ids) - set(images["image_id"])):
+            raise DatasetError(
+                f"images.ids: the scan has no image {unknown[0]}; choices: 0 to "
+                f"{images['image_id'].max()}, but for its rejects"
+            )
+        if selection.ids:
+            images = images[images["image_id"].isin(selection.ids)]
+        if selection.classes:
+            images = _of_classes(images, selection.classes)
+        if selection.of_unit is not None:
+            images = images[images["image_id"].isin(self._of_unit(selection.of_unit))]
+        ids = np.sort(images["image_id"].to_numpy())
+        if selection.sample is not None and selection.sample < len(ids):
+            ids = np.random.default_rng(selection.seed).choice(ids, selection.sample, replace=False)
+        if not len(ids):
+            raise DatasetError("images: the selection leaves none; widen ids, classes or of_unit")
+        return self.images(set(ids.tolist()))
+
+    def layers(self, selection: LayerSelection) -> dict[str, int]:
+        """The scanned layers that a selection names, with their positions in the network.
+
+        Raises:
+            LayerError: a glob matches no scanned layer, or none is left.
+        """
+        table = self.run.table("layers", job="scan", columns=["layer", "position"])
+        known = dict(zip(table["layer"], table["position"].astype(int), strict=True))
+        for glob in (*selection.include, *selection.exclude):
+            if not fnmatch.filter(known, glob):
+                raise LayerError(f"layers: {glob!r} was not scanned; {nearest(glob, known)}")
+        include = selection.include or ("*",)
+        chosen = {
+            name: position
+            for name, position in known.items()
+            if any(fnmatch.fnmatchcase(name, glob) for glob in include)
+            and not any(fnmatch.fnmatchcase(name, glob) for glob in selection.exclude)
+        }
+        if not chosen:
+            raise LayerError("layers: the selection leaves no layer; widen include or drop exclude")
+        return chosen
+
+    def _of_unit(self, name: str) -> pd.Series:
+        layer, _, unit = name.rpartition(":")
+        try:
+            tops = self.run.table("top_patches", job="scan", layer=layer, unit=int(unit))
+        except LayerError as error:
+            raise LayerError(f"images.of_unit: {name}: {error}") from error
+        return tops["image_id"]
+
+
+def open_published_scan(run: str) -> PublishedScan:
     """The scan that a run holds.
 
     Raises:
         NotPublishedError: there is none yet.
     """
-    source = open_run(run)
-    manifest = source.manifest("scan")
-    return Scanned(
-        source,
-        manifest,
-        ScanSpec.model_validate(manifest.spec),
-        PreprocessSpec.model_validate(manifest.identity["preprocess"]),
+    tables = open_run(run)
+    manifest = tables.manifest("scan")
+    spec = ScanSpec.model_validate(manifest.spec)
+    source = ScanSource(
+        run=run,
+        model=spec.model,
+        weights_sha256=str(manifest.identity["weights_sha256"]),
+        preprocess=PreprocessSpec.model_validate(manifest.identity["preprocess"]),
+        data=spec.data,
     )
+    return PublishedScan(tables, manifest, spec, source)
+
+
+def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
+    names = images["class_name"].astype("string")
+    labels = images["label"].astype("Int64").astype("string")
+    for name in classes:
+        if not ((names == name) | (labels == name)).any():
+            known = sorted(names.dropna().unique()) or sorted(labels.dropna().unique())
+            raise DatasetError(
+                f"images.classes: no image of class {name!r}; {nearest(name, known)}"
+            )
+    wanted = list(classes)
+    return images[names.isin(wanted) | labels.isin(wanted)]

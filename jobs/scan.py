@@ -1,31 +1,24 @@
-"""The scan: plan, run, merge, publish.
-
-The invariant: everything that can change a byte of the tables is in the plan's identity, and
-nothing else is.
-"""
+"""The scan: what to scan, and how its shards become the index."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
 
-import pyarrow as pa
-
-from jobs import engine
+from jobs.engine import Summary, Work
 from pipeline.data.listing import dataset_digest, list_images
-from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.models.layer import Layer
 from pipeline.models.load import LoadedModel, load_model
 from pipeline.models.network import Network, open_network, select_layers
-from pipeline.runtime.worker import RunSummary
 from pipeline.stages import scan_tables
+from pipeline.stages.model_stage import ScanSource
 from pipeline.stages.scan import ScanStage
-from pipeline.store.commit import JobStore
-from pipeline.store.layout import JobFolder, layer_file
-from pipeline.store.provenance import collect
+from pipeline.store import open_run
+from pipeline.store.layout import layer_file
+from pipeline.store.parts import Parts
 from schemas.errors import TooManyRejectsError
 from schemas.jobs.scan import (
     SCAN_IMAGES,
@@ -35,74 +28,89 @@ from schemas.jobs.scan import (
     SCAN_UNITS,
     ScanSpec,
 )
-from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
+from schemas.manifest import FileRecord, Manifest
 from schemas.specs import PreprocessSpec
-from schemas.tables import Table
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A scan that has been thought through."""
+@dataclass(frozen=True, kw_only=True)
+class ScanWork(Work):
+    """A scan that has been thought through.
+
+    Attributes:
+        spec: what to scan.
+        layers: the selected ones, in the order of the network.
+    """
 
     spec: ScanSpec
-    store: JobStore
-    rows: pa.Table
     layers: tuple[Layer, ...]
-    stage: ScanStage
-    threads: int
-    plan: Plan
 
 
-def run(spec: ScanSpec) -> Manifest:
-    """Scan a data set, or finish a scan that was begun.
-
-    Args:
-        spec: what to scan, with what, and where to.
-
-    Returns:
-        The published manifest; at once where the same scan is already published.
+def plan(spec: ScanSpec) -> ScanWork:
+    """What to scan.
 
     Raises:
-        InputError: the spec, the model or the data set is wrong, or the folder holds another scan.
-        JobError: the work failed; what was committed stays, and the same call resumes.
+        InputError: the model or the data set is wrong.
     """
-    work = _prepare(spec)
-    return engine.finish(work.store, work.plan, lambda: _work_through(work))
-
-
-def _prepare(spec: ScanSpec) -> _Work:
-    engine.require_device(spec.resources)
     rows = list_images(spec.data)
     loaded = load_model(spec.model)
     preprocess = spec.preprocess or loaded.preprocess
     network = open_network(loaded.module, preprocess.crop_px)
     layers = select_layers(network, spec.layers)
-    folder = JobFolder(spec.out, "scan")
-    store = JobStore(folder)
-    threads = engine.resolved_threads(spec.resources, store)
-    shard_size = spec.shard_size or default_shard_size(rows.num_rows, spec.batch_size)
     identity = _identity(spec, loaded, preprocess, network, layers)
     identity["images"] = {"count": rows.num_rows, "sha256": dataset_digest(rows)}
-    identity |= {"threads": threads, "shard_size": shard_size}
-    stage = ScanStage(
-        folder=folder,
-        model=spec.model,
-        weights_sha256=loaded.weights_sha256,
-        preprocess=preprocess,
-        data=spec.data,
-        layers=tuple(layer.name for layer in layers),
-        top=spec.top,
-        batch_size=spec.batch_size,
-        precision=spec.precision,
-        resources=spec.resources,
-    )
-    plan = Plan(
-        job="scan",
-        fingerprint=fingerprint(identity),
+    source = ScanSource(spec.out, spec.model, loaded.weights_sha256, preprocess, spec.data)
+    names = tuple(layer.name for layer in layers)
+    return ScanWork(
+        items=rows,
+        stage=ScanStage(source, spec.resources, spec, names),
         identity=identity,
-        shards=shard_plan(rows.num_rows, shard_size=shard_size),
+        batch_size=spec.batch_size,
+        shard_size=spec.shard_size,
+        spec=spec,
+        layers=layers,
     )
-    return _Work(spec, store, rows, layers, stage, threads, plan)
+
+
+def merge(work: ScanWork, parts: Parts) -> dict[str, tuple[FileRecord, ...]]:
+    """Fold all parts into the final tables, shard after shard.
+
+    Raises:
+        TooManyRejectsError: more images were rejected than the spec allows.
+    """
+    _require_few_rejects(work, parts.counts.get("rejects", 0))
+    tops = scan_tables.TopMerge(work.spec.top)
+    for part in parts.read("part_top"):
+        tops.add(part)
+    # One at a time: a shard's sums are megabytes, and a large data set has hundreds of shards.
+    total = reduce(add, map(scan_tables.sums_of, parts.read("part_units")))
+    top_tables = tops.tables(work.layers, work.items["uri"])
+    return {
+        "images": parts.put_by_rows(SCAN_IMAGES, parts.read("images")),
+        "top_patches": tuple(
+            parts.put(SCAN_TOP_PATCHES, table, layer_file(layer.position, layer.name))
+            for layer, table in zip(work.layers, top_tables, strict=True)
+        ),
+        "units": (parts.put(SCAN_UNITS, scan_tables.unit_table(work.layers, total)),),
+        "layers": (parts.put(SCAN_LAYERS, scan_tables.layer_table(work.layers)),),
+        "rejects": parts.put_by_rows(SCAN_REJECTS, parts.read("rejects")),
+    }
+
+
+def summary(spec: ScanSpec, manifest: Manifest) -> Summary:
+    """Images and rejects, and how to look at a unit of the last layer."""
+    images, rejects = manifest.counts.get("images", 0), manifest.counts.get("rejects", 0)
+    warnings = []
+    if sick := manifest.identity.get("weights_nonfinite"):
+        warnings.append(
+            f"unitscope: weights that are NaN or infinite: {sick:,}; no activation that they spoil "
+            "is ranked, and the column nonfinite of scan/units counts them"
+        )
+    layer = open_run(spec.out).table("layers", job="scan", columns=["layer"])["layer"].iloc[-1]
+    return Summary(
+        f"{images:,} images, {rejects:,} rejects",
+        f"unitscope show {shlex.quote(spec.out)} --layer {layer} --unit 0 -o unit.png",
+        tuple(warnings),
+    )
 
 
 def _identity(
@@ -112,9 +120,7 @@ def _identity(
     network: Network,
     layers: tuple[Layer, ...],
 ) -> dict[str, Any]:
-    """Everything that decides the tables' bytes, but for the images and how they are cut."""
     return {
-        "schema_version": SCHEMA_VERSION,
         "arch": spec.model.arch,
         "weights_sha256": loaded.weights_sha256,
         "weights_nonfinite": loaded.nonfinite,
@@ -125,34 +131,11 @@ def _identity(
         "top": spec.top,
         "batch_size": spec.batch_size,
         "precision": spec.precision,
-        "device": spec.resources.device,
-        "versions": engine.versions(),
     }
 
 
-def _work_through(work: _Work) -> Manifest:
-    work.store.put_image_list(work.rows)
-    plan = work.store.open_plan(work.plan)
-    summary = engine.run_plan(
-        work.stage, work.store, scan_tables.PARTS, plan.shards, threads=work.threads
-    )
-    _require_few_rejects(work, summary)
-    return work.store.publish(
-        Manifest(
-            job="scan",
-            fingerprint=plan.fingerprint,
-            identity=plan.identity,
-            spec=work.spec.model_dump(mode="json"),
-            tables=_merge(work, plan),
-            counts=summary.counts | {"shards": len(plan.shards), "retries": summary.retries},
-            provenance=collect(work.spec.resources.device),
-        )
-    )
-
-
-def _require_few_rejects(work: _Work, summary: RunSummary) -> None:
-    rejects, total = summary.counts.get("rejects", 0), work.rows.num_rows
-    allowed = work.spec.data.max_reject_fraction
+def _require_few_rejects(work: ScanWork, rejects: int) -> None:
+    total, allowed = work.items.num_rows, work.spec.data.max_reject_fraction
     if rejects > allowed * total:
         raise TooManyRejectsError(
             f"{work.spec.out}: {rejects} of {total} images were rejected, more than "
@@ -160,33 +143,3 @@ def _require_few_rejects(work: _Work, summary: RunSummary) -> None:
             f"{work.spec.out}`, mend the data and scan into a new folder, or run again with "
             "--set data.max_reject_fraction=1 to publish without them"
         )
-
-
-def _merge(work: _Work, plan: Plan) -> dict[str, tuple[FileRecord, ...]]:
-    """Fold all parts into the final tables, shard after shard."""
-    store, markers = work.store, work.store.markers()
-    ordered = [markers[shard.index] for shard in plan.shards]
-
-    def parts(name: str) -> Iterable[pa.Table]:
-        return (store.read_part(marker, name, scan_tables.PARTS[name]) for marker in ordered)
-
-    tops = scan_tables.TopMerge(work.spec.top)
-    for part in parts("part_top"):
-        tops.add(part)
-    # One at a time: a shard's sums are megabytes, and a large data set has hundreds of shards.
-    total = reduce(add, map(scan_tables.sums_of, parts("part_units")))
-    top_tables = tops.tables(work.layers, work.rows["uri"])
-    return {
-        "images": engine.put_by_rows(store, SCAN_IMAGES, parts("images")),
-        "top_patches": tuple(
-            store.put_table(SCAN_TOP_PATCHES, layer_file(layer.position, layer.name), table)
-            for layer, table in zip(work.layers, top_tables, strict=True)
-        ),
-        "units": (_put_one(store, SCAN_UNITS, scan_tables.unit_table(work.layers, total)),),
-        "layers": (_put_one(store, SCAN_LAYERS, scan_tables.layer_table(work.layers)),),
-        "rejects": engine.put_by_rows(store, SCAN_REJECTS, parts("rejects")),
-    }
-
-
-def _put_one(store: JobStore, contract: Table, rows: pa.Table) -> FileRecord:
-    return store.put_table(contract, f"{contract.name}.parquet", rows)

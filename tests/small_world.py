@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tests.tiny_nets as nets
-from jobs import occlude, project, scan
+from jobs import engine
 from pipeline.store import open_run
 from schemas.errors import NotPublishedError
 from schemas.jobs.occlude import OccludeSpec
@@ -59,12 +59,7 @@ def spec_of(
 
 def do(spec: ScanSpec | ProjectSpec | OccludeSpec) -> None:
     """Run the job of a spec in this process."""
-    if isinstance(spec, ScanSpec):
-        scan.run(spec)
-    elif isinstance(spec, ProjectSpec):
-        project.run(spec)
-    else:
-        occlude.run(spec)
+    engine.run(spec)
 
 
 def digests(run: Path, job: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""What a stage is: the same four names in each, so that any runtime can run any stage."""
+"""What a stage is: the same names in each, so that any runtime can run any stage."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from schemas.manifest import Shard
 from schemas.specs import Resources
+from schemas.tables import Table
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class StageOutput:
     """What one shard gave.
 
     Attributes:
-        tables: the shard's part tables by name, each with its schema of `schemas.tables`.
+        tables: the shard's part tables by name, each by its contract in `Stage.parts`.
         counts: what was counted (``images``, ``rejects`` ...); the runtime sums them.
     """
 
@@ -31,8 +33,17 @@ class Stage(Protocol):
     repeat: the same shard gives the same tables, bit for bit, whatever ran before it.
     """
 
-    name: str
-    resources: Resources
+    @property
+    def name(self) -> str:
+        """The job's name."""
+
+    @property
+    def parts(self) -> Mapping[str, Table]:
+        """The contracts of the tables that a shard gives, by name."""
+
+    @property
+    def resources(self) -> Resources:
+        """Where it runs."""
 
     def setup(self, device: str) -> None:
         """Load what the work needs, once a worker; ``device`` is ``cpu`` or ``cuda:N``."""
@@ -41,7 +52,7 @@ class Stage(Protocol):
         """Do one shard.
 
         Args:
-            shard: the slice to work on.
+            shard: the slice of the work list.
             upcoming: the slice that this worker will probably get next; a hint to read ahead,
                 never part of the result.
         """

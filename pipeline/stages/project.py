@@ -6,10 +6,10 @@ The invariant: an activation that does not come out as the index has it is never
 from __future__ import annotations
 
 import io
-from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,33 +19,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pipeline.analysis.deconvnet.forward import Rule
 from pipeline.analysis.deconvnet.projector import Projected, Projector, Targets
-from pipeline.data.loader import Batch, ImageLoader
-from pipeline.data.preprocess import normalise
+from pipeline.data.loader import Batch
 from pipeline.models.crops import take
-from pipeline.models.load import load_model
-from pipeline.models.network import open_network
+from pipeline.models.network import Network
 from pipeline.models.receptive_field import Ints
-from pipeline.stages.contract import StageOutput
-from pipeline.stages.precision import prepare
-from pipeline.store.commit import JobStore
-from pipeline.store.encode import open_run
-from pipeline.store.layout import JobFolder
-from schemas.errors import DatasetError, ModelError
-from schemas.jobs.project import PROJECTIONS
-from schemas.manifest import Shard
-from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
+from pipeline.stages.model_stage import ModelStage
+from pipeline.store import open_run, within_units
+from schemas.errors import DatasetError
+from schemas.jobs.project import PROJECTIONS, ProjectSpec
 from schemas.tables import Table
 
 _BOX = ["box_y0", "box_x0", "box_y1", "box_x1"]
 _OUTSIDE = 128
 _ZLIB_RUNS = 3  # zlib's Z_RLE
-
-
-def parts(layers: tuple[str, ...]) -> dict[str, Table]:
-    """What a shard gives: one table a layer, so that a merge reads a layer at a time."""
-    return {part_name(index): PROJECTIONS for index in range(len(layers))}
 
 
 def part_name(index: int) -> str:
@@ -54,98 +41,57 @@ def part_name(index: int) -> str:
 
 
 @dataclass
-class ProjectStage:
-    """Projects the top patches of shards; see `pipeline.stages.contract.Stage`.
+class ProjectStage(ModelStage):
+    """Projects the top patches that lie in the images of shards.
 
     Attributes:
-        folder: the projection's folder; its image list holds the images that have top patches.
-        model: as in the scan.
-        weights_sha256: of the scan.
-        preprocess: of the scan.
-        data: of the scan.
+        spec: of the projection.
         layers: names, in the order of the network.
-        units: first and last unit, or None for all.
-        rule: see `pipeline.analysis.deconvnet.forward`.
         tolerance: largest difference of a reproduced activation, relative to it, or to the layer's
             median in the index where that is larger.
-        batch_size: images a forward pass.
-        picture_px: longest side of a picture.
-        resources: see the contract.
     """
 
-    folder: JobFolder
-    model: ModelSpec
-    weights_sha256: str
-    preprocess: PreprocessSpec
-    data: DatasetSpec
+    name: ClassVar[str] = "project"
+    spec: ProjectSpec
     layers: tuple[str, ...]
-    units: tuple[int, int] | None
-    rule: Rule
     tolerance: float
-    batch_size: int
-    picture_px: int
-    resources: Resources
-    name: str = field(default="project", init=False)
 
-    def setup(self, device: str) -> None:
-        """Load the model and the index."""
-        loaded = load_model(self.model)
-        if loaded.weights_sha256 != self.weights_sha256:
-            raise ModelError(
-                f"weights: {self.model.weights} has sha256 {loaded.weights_sha256}, the index was "
-                f"made with {self.weights_sha256}; give back those weights, or scan again"
-            )
-        network = open_network(loaded.module, self.preprocess.crop_px)
+    @property
+    def parts(self) -> dict[str, Table]:
+        """One table per layer, so that a merge reads a layer at a time."""
+        return {part_name(index): PROJECTIONS for index in range(len(self.layers))}
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+        return self.spec.batch_size
+
+    def open(self, network: Network) -> None:
+        """Prepare the way down, and read the index."""
         known = {layer.name: layer for layer in network.layers}
         layers = tuple(known[name] for name in self.layers)
-        self._device = torch.device(device)
-        self._dtype = prepare(loaded.module, self._device, "fp32")
-        self._projector = Projector(network, layers, self.rule)
-        self._index = _read_index(self.folder.run, self.layers, self.units)
+        self._projector = Projector(network, layers, self.spec.rule)
+        self._index = _read_index(self.source.run, self.layers, self.spec.units)
         sizes = self._index["value"].abs().groupby(self._index["layer"], sort=False)
         self._usual = {str(layer): float(size) for layer, size in sizes.median().items()}
         self._encoders = ThreadPoolExecutor(self.resources.decode_threads)
-        self._loader = ImageLoader(
-            JobStore(self.folder).image_rows,
-            preprocess=self.preprocess,
-            data=self.data,
-            batch_size=self.batch_size,
-            threads=self.resources.decode_threads,
-        )
 
-    def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
-        """Project one shard; gives a table a layer (see `parts`)."""
-        found: dict[str, list[pa.Table]] = defaultdict(list)
-        count = 0
-        for batch in self._loader.batches(shard, upcoming):
-            for layer, table in self._project(batch).items():
-                found[layer].append(table)
-                count += table.num_rows
-        tables = {
-            part_name(index): pa.concat_tables(found[layer])
-            if layer in found
-            else PROJECTIONS.schema.empty_table()
-            for index, layer in enumerate(self.layers)
-        }
-        return StageOutput(tables, {"projections": count, "images": shard.stop - shard.start})
+    def counts(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
+        """Projections, over all layers."""
+        return {"projections": sum(table.num_rows for table in tables.values())}
 
-    def _project(self, batch: Batch) -> dict[str, pa.Table]:
-        if batch.rejects:
-            one = batch.rejects[0]
-            raise DatasetError(
-                f"{one.uri}: the index has top patches in this image, and now it cannot be read "
-                f"({one.reason}: {one.detail}); put it back, or scan again"
-            )
+    def batch(self, batch: Batch) -> dict[str, pa.Table]:
+        """The projections of the top patches in a batch, by layer."""
         ids = batch.image_ids.tolist()
         index = self._index[self._index["image_id"].isin(ids)]
         place = {image_id: row for row, image_id in enumerate(ids)}
-        frames = batch.frames.to(self._device).contiguous(memory_format=torch.channels_last)
-        images = normalise(frames, self.preprocess, self._dtype)
         groups = {str(layer): rows for layer, rows in index.groupby("layer", sort=False)}
         targets = {layer: self._targets(rows, place) for layer, rows in groups.items()}
-        projected = self._projector.project(images, targets)
+        projected = self._projector.project(self.images(batch.frames), targets)
         return {
-            layer: self._table(layer, rows, targets[layer], projected[layer], batch.frames)
+            part_name(self.layers.index(layer)): self._table(
+                layer, rows, targets[layer], projected[layer], batch.frames
+            )
             for layer, rows in groups.items()
         }
 
@@ -153,7 +99,7 @@ class ProjectStage:
         def column(name: str) -> Tensor:
             return torch.from_numpy(rows[name].to_numpy().astype(np.int64))
 
-        boxes = shown_boxes(rows[_BOX].to_numpy().astype(np.int64), self.preprocess.crop_px)
+        boxes = shown_boxes(rows[_BOX].to_numpy().astype(np.int64), self.source.preprocess.crop_px)
         return Targets(
             rows=torch.tensor([place[image_id] for image_id in rows["image_id"]]),
             units=column("unit"),
@@ -210,17 +156,15 @@ class ProjectStage:
         return [drawn[place] for place in which.ravel()]
 
     def _draw_patch(self, frames: Tensor, key: Ints) -> bytes:
-        return _png(_patch(frames, int(key[0]), key[1:]), self.picture_px)
+        return _png(_patch(frames, int(key[0]), key[1:]), self.spec.picture_px)
 
     def _draw(self, signal: Tensor) -> tuple[bytes, float]:
-        return projection_png(signal.float().cpu().numpy(), self.picture_px)
+        return projection_png(signal.float().cpu().numpy(), self.spec.picture_px)
 
 
-def _read_index(run: str, layers: tuple[str, ...], units: tuple[int, int] | None) -> pd.DataFrame:
+def _read_index(run: str, layers: tuple[str, ...], units: str | None) -> pd.DataFrame:
     source = open_run(run)
-    filters: list[Any] | None = None
-    if units is not None:
-        filters = [("unit", ">=", units[0]), ("unit", "<=", units[1])]
+    filters = within_units(units)
     found = [
         source.table("top_patches", job="scan", layer=name, filters=filters) for name in layers
     ]

@@ -7,7 +7,9 @@ places and always full size, and sums are added in the order of the batches.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 import torch
@@ -16,105 +18,89 @@ from torch import Tensor
 from pipeline.analysis.predictions import predict
 from pipeline.analysis.topk import TopPatches, find_peaks
 from pipeline.analysis.unit_stats import UnitStats
-from pipeline.data.loader import Batch, ImageLoader
-from pipeline.data.preprocess import normalise
+from pipeline.data.loader import Batch
 from pipeline.models.layer import Layer
-from pipeline.models.load import load_model
-from pipeline.models.network import open_network
+from pipeline.models.network import Network
 from pipeline.stages import scan_tables
-from pipeline.stages.contract import StageOutput
-from pipeline.stages.precision import prepare
-from pipeline.store.commit import JobStore
-from pipeline.store.layout import JobFolder
+from pipeline.stages.model_stage import ModelStage
 from schemas.errors import WorkerError
-from schemas.manifest import Shard
-from schemas.specs import DatasetSpec, ModelSpec, Precision, PreprocessSpec, Resources
+from schemas.jobs.scan import ScanSpec
+from schemas.specs import Precision
+from schemas.tables import Table
 
 
 @dataclass
-class ScanStage:
-    """Scans shards of an image list; see `pipeline.stages.contract.Stage`.
+class ScanStage(ModelStage):
+    """Scans shards of an image list.
 
     Attributes:
-        folder: the scan's folder; the image list is read from its work folder.
-        model: what to load.
-        weights_sha256: what the weights must hash to, so that every worker scans one model.
-        preprocess: resolved.
-        data: for the bounds on pictures.
+        spec: of the scan.
         layers: names of the layers, in the order of the network.
-        top: k.
-        batch_size: images a forward pass.
-        precision: of the forward pass.
-        resources: see the contract.
     """
 
-    folder: JobFolder
-    model: ModelSpec
-    weights_sha256: str
-    preprocess: PreprocessSpec
-    data: DatasetSpec
+    name: ClassVar[str] = "scan"
+    keeps_rejects: ClassVar[bool] = True
+    spec: ScanSpec
     layers: tuple[str, ...]
-    top: int
-    batch_size: int
-    precision: Precision
-    resources: Resources
-    name: str = field(default="scan", init=False)
 
-    def setup(self, device: str) -> None:
-        """Load the model onto the device and compile the run that taps the layers."""
-        loaded = load_model(self.model)
-        if loaded.weights_sha256 != self.weights_sha256:
-            raise WorkerError(
-                f"weights: {self.model.weights} changed while the scan ran (sha256 "
-                f"{loaded.weights_sha256}, planned {self.weights_sha256}); scan into a new folder"
-            )
-        network = open_network(loaded.module, self.preprocess.crop_px)
+    @property
+    def parts(self) -> dict[str, Table]:
+        """See `Stage.parts`."""
+        return scan_tables.PARTS
+
+    @property
+    def batch_size(self) -> int:
+        """Images per forward pass."""
+        return self.spec.batch_size
+
+    @property
+    def precision(self) -> Precision:
+        """Of the forward pass."""
+        return self.spec.precision
+
+    def open(self, network: Network) -> None:
+        """Compile the run that taps the layers."""
         # Names may hold the characters of a glob, so each is looked up as it is.
         known = {layer.name: layer for layer in network.layers}
         self._layers = [known[name] for name in self.layers]
-        self._device = torch.device(device)
-        self._dtype = prepare(loaded.module, self._device, self.precision)
         self._run = network.runner(self.layers)
-        self._loader = ImageLoader(
-            JobStore(self.folder).image_rows,
-            preprocess=self.preprocess,
-            data=self.data,
-            batch_size=self.batch_size,
-            threads=self.resources.decode_threads,
-        )
 
-    def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
-        """Scan one shard; gives the tables images, rejects, part_top and part_units."""
-        scan = _ShardScan(self._layers, self.top, self._device)
-        images: list[pa.Table] = []
-        rejects: list[tuple[int, str, str, str]] = []
-        for batch in self._loader.batches(shard, upcoming):
-            # Not around the loop: the decoding threads fill tensors that the loader makes in it.
-            with torch.inference_mode():
-                predictions = predict(self._forward(batch, scan), _labels(batch))
-            images.append(scan_tables.image_rows(batch, predictions))
-            rejects.extend(batch.rejects)
-        tables = {
-            "images": pa.concat_tables(images).combine_chunks(),
-            "rejects": scan_tables.reject_rows(rejects),
-            "part_top": scan_tables.top_rows(scan.tops),
-            "part_units": scan_tables.unit_rows(scan.stats),
+    def begin(self) -> None:
+        """Begin a shard's top patches and sums."""
+        self._shard = _ShardScan(self._layers, self.spec.top, self.device)
+
+    def batch(self, batch: Batch) -> dict[str, pa.Table]:
+        """The predictions of one batch; what its units do goes to the shard's state."""
+        # Not around the loader: its threads fill tensors that must not be inference tensors.
+        with torch.inference_mode():
+            predictions = predict(self._forward(batch), _labels(batch))
+        return {
+            "images": scan_tables.image_rows(batch, predictions),
+            "rejects": scan_tables.reject_rows(batch.rejects),
         }
-        by_reason = Counter(f"rejects_{reason}" for _, _, reason, _ in rejects)
-        counts = {"images": tables["images"].num_rows, "rejects": len(rejects), **by_reason}
-        return StageOutput(tables, counts)
 
-    def _forward(self, batch: Batch, scan: _ShardScan) -> Tensor:
-        frames = batch.frames.to(self._device, non_blocking=True)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        images = normalise(frames, self.preprocess, self._dtype)
-        scan.begin(batch.valid.to(self._device), batch.image_ids.to(self._device))
-        scores = self._run(images, scan.tap)
+    def finish(self) -> dict[str, pa.Table]:
+        """The shard's top patches and sums."""
+        return {
+            "part_top": scan_tables.top_rows(self._shard.tops),
+            "part_units": scan_tables.unit_rows(self._shard.stats),
+        }
+
+    def counts(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
+        """Images that could be used, and rejects by their reason."""
+        reasons = tables["rejects"]["reason"].to_pylist()
+        by_reason = Counter(f"rejects_{reason}" for reason in reasons)
+        return {"images": tables["images"].num_rows, "rejects": len(reasons), **by_reason}
+
+    def _forward(self, batch: Batch) -> Tensor:
+        scan = self._shard
+        scan.begin(batch.valid.to(self.device), batch.image_ids.to(self.device))
+        scores = self._run(self.images(batch.frames), scan.tap)
         scan.finish()
         if scores.dim() != 2:
             raise WorkerError(
-                f"model: {self.model.arch} returns scores of shape {list(scores.shape)}, not "
-                "[images, classes]; wrap it in a module that does"
+                f"model: {self.source.model.arch} returns scores of shape {list(scores.shape)}, "
+                "not [images, classes]; wrap it in a module that does"
             )
         return scores
 

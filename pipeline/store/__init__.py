@@ -2,7 +2,7 @@
 
 from pipeline.store.commit import JobStore
 from pipeline.store.conflicts import WorkGoneError
-from pipeline.store.encode import open_run
+from pipeline.store.encode import open_run, within_units
 from pipeline.store.layout import JobFolder
 
-__all__ = ["JobFolder", "JobStore", "WorkGoneError", "open_run"]
+__all__ = ["JobFolder", "JobStore", "WorkGoneError", "open_run", "within_units"]

@@ -29,6 +29,7 @@ from schemas.errors import (
 )
 from schemas.manifest import Manifest
 from schemas.tables import Table
+from schemas.values import bounds
 
 if TYPE_CHECKING:  # half a second that a worker need not spend
     import pandas as pd
@@ -86,6 +87,18 @@ def decode(data: bytes, contract: Table) -> pa.Table:
         ) from error
     _require_contract(contract, rows.schema)
     return rows
+
+
+def within_units(units: str | None) -> Filters | None:
+    """Rows of these units, as a filter of `Run.table`.
+
+    Args:
+        units: a `schemas.values.UnitRange`; None: all, so that there is nothing to filter.
+    """
+    if units is None:
+        return None
+    first, last = bounds(units)
+    return [("unit", ">=", first), ("unit", "<=", last)]
 
 
 def open_run(url: str) -> Run:

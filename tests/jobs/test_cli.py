@@ -17,6 +17,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import jobs
+from jobs import engine
 from jobs.cli import app
 from pipeline.store import JobFolder, JobStore
 from schemas.jobs.scan import SCAN_LAYERS, ScanSpec
@@ -64,6 +65,11 @@ def _replace(
     fake = SimpleNamespace(**functions)
     monkeypatch.setitem(sys.modules, f"{package.__name__}.{name}", fake)  # type: ignore[arg-type]
     monkeypatch.setattr(package, name, fake, raising=False)
+
+
+def _once(spec: ScanSpec) -> Manifest:
+    """As `engine.run`: a published scan is only read."""
+    return JobStore(JobFolder(spec.out, "scan")).manifest() or _publish(spec)
 
 
 def _publish(spec: ScanSpec) -> Manifest:
@@ -131,7 +137,7 @@ def test_cli_module_is_the_same_command():
 def test_scan_prints_what_was_done_and_what_comes_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    _replace(monkeypatch, jobs, "scan", run=_publish)
+    monkeypatch.setattr(engine, "run", _once)
     first = _invoke("scan", *REQUIRED, str(tmp_path))
     assert first.exit_code == 0
     for words in ("1,200 images", "34 rejects", "images/s", str(tmp_path), "--layer features.1"):
@@ -146,7 +152,7 @@ def test_main_interrupt_signal_exits_with_130_and_no_traceback(tmp_path: Path):
     code = (
         "import sys, time, types, jobs\nfrom pathlib import Path\n"
         f"def run(spec):\n    Path({str(tmp_path / 'begun')!r}).touch()\n    time.sleep(60)\n"
-        "jobs.scan = sys.modules['jobs.scan'] = types.SimpleNamespace(run=run)\n"
+        "jobs.scan = sys.modules['jobs.scan'] = types.SimpleNamespace(plan=run)\n"
         f"sys.argv = ['unitscope', 'scan', *{[*REQUIRED, str(tmp_path / 'run')]}]\n"
         "from jobs.cli import main\nmain()"
     )
@@ -168,7 +174,7 @@ def test_main_interrupt_signal_exits_with_130_and_no_traceback(tmp_path: Path):
 def test_main_unexpected_error_has_a_traceback_and_status_3(tmp_path: Path):
     done = _fresh(
         "import sys, types, jobs\n"
-        "jobs.scan = sys.modules['jobs.scan'] = types.SimpleNamespace(run=lambda spec: 1 / 0)\n"
+        "jobs.scan = sys.modules['jobs.scan'] = types.SimpleNamespace(plan=lambda spec: 1 / 0)\n"
         f"sys.argv = ['unitscope', 'scan', *{[*REQUIRED, str(tmp_path)]}]\n"
         "from jobs.cli import main\nmain()",
         check=False,

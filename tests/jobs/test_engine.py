@@ -1,173 +1,234 @@
-"""A published job is never worked on again, and two drivers at once end well for both."""
+"""The frame of every job: planned, cut, run, merged and published once, whoever does it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
+import pyarrow as pa
 import pytest
+import torch
 
 from jobs import engine
+from jobs.engine import Work
 from pipeline.stages.contract import StageOutput
-from pipeline.store import JobFolder, JobStore
-from schemas.errors import PlanMismatchError, StoreError, WorkerError
-from schemas.jobs.scan import SCAN_REJECTS
-from schemas.manifest import Manifest, Plan, Provenance, Shard
-from schemas.specs import Resources
+from pipeline.store import JobFolder, JobStore, open_run
+from schemas.errors import PlanMismatchError, SpecError, StoreError, WorkerError
+from schemas.job_info import JobInfo
+from schemas.jobs import JOBS
+from schemas.manifest import SCHEMA_VERSION, Shard, fingerprint
+from schemas.specs import JobSpec, Resources
+from schemas.tables import IMAGE_ID, IMAGE_LIST, Column, Table
 
-SHARDS = tuple(Shard(index=i, start=3 * i, stop=min(10, 3 * i + 3)) for i in range(4))
-CONTRACTS = {"rejects": SCAN_REJECTS}
+SQUARES = Table(
+    job="square",
+    name="squares",
+    columns=(IMAGE_ID, Column("square", "int64", "of the image's number")),
+    key=("image_id",),
+    sort=("image_id",),
+)
 
 
-class Counting:
-    """A stage that writes empty tables and counts its images."""
+class SquareSpec(JobSpec):
+    """Squares the numbers of images."""
 
-    name = "counting"
-    resources = Resources(local=True)
+    out: str
+    resources: Resources = Resources(local=True, threads=2)
+
+    @property
+    def home(self) -> str:
+        return self.out
+
+
+class Squares:
+    """A stage that squares; it notes the shards that it does."""
+
+    name = "square"
+    parts: ClassVar = {"squares": SQUARES}
+
+    def __init__(self, resources: Resources, done: list[int]) -> None:
+        self.resources = resources
+        self.done = done
 
     def setup(self, device: str) -> None:
         assert device == "cpu"
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
         assert upcoming is None or upcoming.index == shard.index + 1
-        return StageOutput(
-            {"rejects": SCAN_REJECTS.schema.empty_table()}, {"images": shard.stop - shard.start}
-        )
+        self.done.append(shard.index)
+        ids = range(shard.start, shard.stop)
+        rows = pa.table({"image_id": ids, "square": [i * i for i in ids]}, schema=SQUARES.schema)
+        return StageOutput({"squares": rows}, {"images": len(rows), "rejects": 0})
 
 
-def plan_with(threads: int) -> Plan:
-    identity = {"threads": threads}
-    return Plan(job="scan", fingerprint=str(threads), identity=identity, shards=SHARDS)
+@pytest.fixture(autouse=True)
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The shards that the job ``square`` has done, ten images in shards of three."""
+    shards: list[int] = []
+
+    def plan(spec: SquareSpec) -> Work:
+        missing = dict.fromkeys(IMAGE_LIST.schema.names[1:])
+        rows = [{"image_id": i, **missing, "uri": f"{i}.png"} for i in range(10)]
+        items = pa.Table.from_pylist(rows, schema=IMAGE_LIST.schema)
+        return Work(items, Squares(spec.resources, shards), identity={"power": 2}, shard_size=3)
+
+    info = JobInfo("square", SquareSpec, "Square.", "unitscope square", tables=(SQUARES,))
+    monkeypatch.setitem(JOBS, "square", info)
+    monkeypatch.setitem(sys.modules, "jobs.square", SimpleNamespace(plan=plan))
+    return shards
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> JobStore:
-    return JobStore(JobFolder(str(tmp_path / "run"), "scan"))
+def spec(tmp_path: Path) -> SquareSpec:
+    return SquareSpec(out=str(tmp_path / "run"))
 
 
-@pytest.fixture
-def publish(store: JobStore) -> Callable[[], Manifest]:
-    """Publishes an empty table under the plan of two threads."""
-
-    def put() -> Manifest:
-        table = store.put_table(SCAN_REJECTS, "rejects.parquet", SCAN_REJECTS.schema.empty_table())
-        return store.publish(
-            Manifest(
-                job="scan",
-                fingerprint="2",
-                identity={"threads": 2},
-                spec={},
-                tables={"rejects": (table,)},
-                counts={},
-                provenance=Provenance(
-                    created_at="2026-11-24T03:00:00Z",
-                    argv=(),
-                    unitscope_version="0",
-                    git_commit=None,
-                    git_dirty=None,
-                    python="3.11",
-                    versions={},
-                    platform="linux",
-                    device="cpu",
-                ),
-            )
-        )
-
-    return put
+def store_of(spec: SquareSpec) -> JobStore:
+    return JobStore(JobFolder(spec.out, "square"))
 
 
-def no_work() -> Manifest:
-    pytest.fail("worked on a published job")
+def test_run_publishes_the_parts_one_after_another(spec: SquareSpec, done: list[int]):
+    manifest = engine.run(spec)
+
+    rows = open_run(spec.out).table("squares")
+    assert rows["square"].tolist() == [i * i for i in range(10)]
+    assert manifest.counts == {"images": 10, "rejects": 0, "retries": 0, "shards": 4}
+    assert (done, manifest.spec["out"]) == ([0, 1, 2, 3], spec.out)
 
 
-def test_finish_works_once_and_never_again(store: JobStore, publish: Callable[[], Manifest]):
-    first = engine.finish(store, plan_with(2), publish)
+def test_run_identity_is_the_jobs_and_what_every_job_depends_on(spec: SquareSpec):
+    identity = engine.run(spec).identity
 
-    assert engine.finish(store, plan_with(2), no_work) == first == store.manifest()
+    ids = fingerprint({"image_id": list(range(10))})
+    assert identity["images"] == {"count": 10, "sha256": ids}
+    assert (identity["power"], identity["threads"], identity["device"]) == (2, 2, "cpu")
+    assert (identity["shard_size"], identity["schema_version"]) == (3, SCHEMA_VERSION)
+    assert sorted(identity["versions"]) == ["pillow", "torch", "torchvision", "unitscope"]
+    assert identity["versions"]["torch"] == version("torch")
 
 
-def test_finish_of_a_published_job_clears_what_was_left(
-    store: JobStore, publish: Callable[[], Manifest]
+def test_run_of_a_published_job_works_no_more_and_clears_what_was_left(
+    spec: SquareSpec, done: list[int]
 ):
-    publish()
-    left = Path(store.folder.done(3))
+    first = engine.run(spec)
+    done.clear()
+    left = Path(store_of(spec).folder.done(3))
     left.parent.mkdir(parents=True)
     left.write_text("{}")
 
-    engine.finish(store, plan_with(2), no_work)
+    assert engine.run(spec) == first
+    assert (done, Path(store_of(spec).folder.work).exists()) == ([], False)
 
-    assert not Path(store.folder.work).exists()
 
-
-def test_finish_of_another_plan_is_refused_before_any_work(
-    store: JobStore, publish: Callable[[], Manifest]
-):
-    publish()
+def test_run_of_another_plan_is_refused_before_any_work(spec: SquareSpec, done: list[int]):
+    engine.run(spec)
+    done.clear()
 
     with pytest.raises(PlanMismatchError, match="threads: 2 -> 3"):
-        engine.finish(store, plan_with(3), no_work)
+        engine.run(spec.model_copy(update={"resources": Resources(local=True, threads=3)}))
+    assert done == []
 
 
-def test_finish_overtaken_by_another_driver_takes_its_manifest(
-    store: JobStore, publish: Callable[[], Manifest]
+def test_run_overtaken_by_another_driver_takes_its_manifest(
+    spec: SquareSpec, monkeypatch: pytest.MonkeyPatch
 ):
-    def overtaken() -> Manifest:
-        publish()
-        raise StoreError("the work folder is gone")
+    run_shards = engine.run_shards
 
-    assert engine.finish(store, plan_with(2), overtaken) == store.manifest()
+    def overtaken(*arguments: object, **options: object) -> object:
+        monkeypatch.setattr(engine, "run_shards", run_shards)
+        others.append(engine.run(spec))
+        return run_shards(*arguments, **options)
 
+    others: list[object] = []
+    monkeypatch.setattr(engine, "run_shards", overtaken)
 
-def test_finish_without_a_manifest_passes_the_store_error_on(store: JobStore):
-    def fail() -> Manifest:
-        raise StoreError("the bucket is gone")
-
-    with pytest.raises(StoreError, match="the bucket is gone"):
-        engine.finish(store, plan_with(2), fail)
+    assert [engine.run(spec)] == others
 
 
-def test_finish_passes_a_failure_of_the_work_on(store: JobStore, publish: Callable[[], Manifest]):
-    def fail() -> Manifest:
-        publish()
-        raise WorkerError("no worker is left")
-
-    with pytest.raises(WorkerError, match="no worker is left"):
-        engine.finish(store, plan_with(2), fail)
-
-
-def test_run_plan_does_what_is_left_and_tells_what_was_done(
-    store: JobStore, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("error", [StoreError("the bucket is gone"), WorkerError("none is left")])
+def test_run_passes_a_failure_of_the_work_on(
+    spec: SquareSpec, monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
-    engine.run_plan(Counting(), store, CONTRACTS, SHARDS[:2], threads=1)
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(engine, "run_shards", fail)
+
+    with pytest.raises(type(error), match=str(error)):
+        engine.run(spec)
+
+
+def test_run_does_what_is_left_and_tells_what_was_done(
+    spec: SquareSpec,
+    done: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    process = Squares.process
+
+    def stop_at_two(self: Squares, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
+        if shard.index == 2:
+            raise KeyboardInterrupt
+        return process(self, shard, upcoming)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Squares, "process", stop_at_two)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(spec)
     capsys.readouterr()
 
-    summary = engine.run_plan(Counting(), store, CONTRACTS, SHARDS, threads=1)
+    manifest = engine.run(spec)
 
-    assert summary.counts == {"images": 10}
-    assert sorted(store.markers()) == [0, 1, 2, 3]
+    assert (manifest.counts["images"], done) == (10, [0, 1, 2, 3])
     start, *_, end = map(json.loads, capsys.readouterr().err.splitlines())
-    assert (start["job"], start["done"], start["total"]) == ("counting", 6, 10)
+    assert (start["job"], start["done"], start["total"]) == ("square", 6, 10)
     assert (end["done"], end["total"]) == (10, 10)
 
 
+def test_tell_counts_and_says_how_to_go_on_and_that_it_was_done(spec: SquareSpec):
+    first, again = engine.tell(spec), engine.tell(spec)
+
+    assert first.text.startswith("square done in ")
+    assert "images/s): 10 images, 0 rejects, in " in first.text
+    assert first.text.endswith(f"next: unitscope gallery {spec.out}")
+    assert again.text.startswith("square already done (20")
+
+
+def test_tell_of_a_job_without_shards_is_its_own_text(
+    spec: SquareSpec, monkeypatch: pytest.MonkeyPatch
+):
+    module = SimpleNamespace(run=lambda spec: spec.out, as_text=lambda out: f"looked at {out}")
+    monkeypatch.setitem(sys.modules, "jobs.square", module)
+
+    assert engine.tell(spec) == engine.Told(f"looked at {spec.out}")
+
+
 def test_resolved_threads_are_the_specs_then_the_folders_then_the_machines(
-    store: JobStore, publish: Callable[[], Manifest], monkeypatch: pytest.MonkeyPatch
+    spec: SquareSpec, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(engine, "default_threads", lambda: 7)
-    assert engine.resolved_threads(Resources(), store) == 7
+    assert engine.resolved_threads(Resources(), store_of(spec)) == 7
 
-    store.open_plan(plan_with(5))
-    assert engine.resolved_threads(Resources(), store) == 5
-    assert engine.resolved_threads(Resources(threads=3), store) == 3
+    engine.run(spec)
 
-    publish()
-    assert engine.resolved_threads(Resources(), store) == 2
+    assert engine.resolved_threads(Resources(), store_of(spec)) == 2
+    assert engine.resolved_threads(Resources(threads=3), store_of(spec)) == 3
 
 
-def test_versions_name_what_is_installed():
-    found = engine.versions()
+def test_require_device_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    assert sorted(found) == ["pillow", "torch", "torchvision", "unitscope"]
-    assert found["torch"] == version("torch")
+    with pytest.raises(SpecError, match="cuda finds no GPU"):
+        engine.require_device(Resources(local=True, device="cuda"))
+    engine.require_device(Resources(device="cuda"))
+
+
+def test_every_job_has_a_module_that_plans_or_runs():
+    modules: list[Callable[..., object]] = [engine._module(info) for info in JOBS.values()]
+
+    assert all(hasattr(module, "plan") != hasattr(module, "run") for module in modules)

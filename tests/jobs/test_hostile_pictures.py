@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFile
 
-from jobs import scan
+from jobs import engine
 from pipeline.data.image_rows import as_text
 from schemas.errors import TooManyRejectsError
 from schemas.jobs.scan import ScanSpec
@@ -302,9 +302,9 @@ def test_scan_of_hostile_pictures_ends_each_in_pixels_or_its_reason(
     data = {"uri": str(tmp_path / "data"), "max_pixels": MAX_PIXELS}
     frame = {"resize_px": 24, "crop_px": 24}
     with pytest.raises(TooManyRejectsError) as refusal:
-        scan.run(make_spec(data=data, preprocess=frame))
+        engine.run(make_spec(data=data, preprocess=frame))
     spec = make_spec(data=data | {"max_reject_fraction": 1}, preprocess=frame)
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     images, rejects = (
         pd.read_parquet(f"{spec.out}/scan/{table}") for table in ("images", "rejects")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from typer.main import get_command
 
 import tests.tiny_nets as nets
-from jobs import scan
+from jobs import engine
 from jobs.cli import app
 from schemas.flags import BoundFlag, flags_of
 from schemas.jobs import JOBS
@@ -79,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "preprocess": {"resize_px": None, "crop_px": 24},
         "resources": {"local": True, "threads": 1},
     }
-    scan.run(ScanSpec.model_validate(fields))
+    engine.run(ScanSpec.model_validate(fields))
     torch.set_num_threads(threads)
     return folder
 

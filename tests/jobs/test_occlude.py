@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
-from jobs import occlude, scan
+from jobs import engine, occlude
 from jobs.cli import app
 from pipeline.models.network import open_network
 from pipeline.store import open_run
@@ -41,7 +41,7 @@ def scanned(
     shutil.copytree(pictures, home / "pictures")
     shutil.copy(nets.__file__, home / "nets.py")
     data = {"uri": str(home / "pictures"), "max_reject_fraction": 0.1}
-    scan.run(spec_at(home / "run", net="mortal", nets_file=home / "nets.py", data=data))
+    engine.run(spec_at(home / "run", net="mortal", nets_file=home / "nets.py", data=data))
     return home / "run", home
 
 
@@ -71,15 +71,15 @@ def _frame(uri: str) -> Tensor:
     return (raw_picture(Path(uri)) - MEAN) / STD
 
 
-@pytest.mark.parametrize("engine", ["dense", "incremental"])
-def test_occlude_equals_the_definition(run: Path, engine: str):
-    manifest = occlude.run(_spec(run, engine=engine, window_px=["6", "4x9"], layer="relu2"))
+@pytest.mark.parametrize("kind", ["dense", "incremental"])
+def test_occlude_equals_the_definition(run: Path, kind: str):
+    manifest = engine.run(_spec(run, engine=kind, window_px=["6", "4x9"], layer="relu2"))
 
     net = nets.small().double().eval()
     grey = ((torch.full((1, 3, 24, 24), 128 / 255).double()) - MEAN) / STD
     pictures, maps = _table(run, "pictures"), _table(run, "maps")
     assert manifest.counts["positions"] == len(maps)
-    assert pictures["engine"].unique().tolist() == [engine]
+    assert pictures["engine"].unique().tolist() == [kind]
     for picture in pictures.itertuples():
         rows = maps[(maps["image_id"] == picture.image_id) & (maps["window"] == picture.window)]
         size = (picture.window_px, picture.window_width_px)
@@ -101,7 +101,7 @@ def test_occlude_equals_the_definition(run: Path, engine: str):
 
 
 def test_occlude_tables_are_keyed_and_sorted(run: Path):
-    occlude.run(_spec(run, window_px=["6", "8"], stride_px=[6, 4]))
+    engine.run(_spec(run, window_px=["6", "8"], stride_px=[6, 4]))
 
     for name, key in (
         ("pictures", ["image_id", "window"]),
@@ -114,7 +114,7 @@ def test_occlude_tables_are_keyed_and_sorted(run: Path):
 
 
 def test_occlude_watches_the_target_that_is_asked_for(run: Path):
-    occlude.run(_spec(run, target=4))
+    engine.run(_spec(run, target=4))
 
     assert _table(run, "pictures")["target"].tolist() == [4, 4]
 
@@ -124,7 +124,7 @@ def test_occlude_knows_the_objects_boxes(run: Path, tmp_path: Path):
     images = open_run(str(run)).table("images", job="scan").set_index("image_id")
     boxes.write_text(f"path,part,y0,x0,y1,x1\n{images.loc[3, 'uri']},ants,0,0,24,24\n")
 
-    occlude.run(_spec(run, boxes=str(boxes)))
+    engine.run(_spec(run, boxes=str(boxes)))
 
     pictures = _table(run, "pictures").set_index("image_id")
     assert pictures.loc[3, "pointed"] is True
@@ -137,7 +137,7 @@ def test_occlude_with_boxes_of_other_pictures_is_refused(run: Path, tmp_path: Pa
     boxes.write_text("path,part,y0,x0,y1,x1\nelsewhere.png,ants,0,0,24,24\n")
 
     with pytest.raises(DatasetError, match="names 1 pictures, none of them scanned"):
-        occlude.run(_spec(run, boxes=str(boxes)))
+        engine.run(_spec(run, boxes=str(boxes)))
     assert not (run / "occlude").exists()
 
 
@@ -145,11 +145,11 @@ def test_occlude_again_with_a_box_moved_is_refused(run: Path, tmp_path: Path):
     boxes = tmp_path / "boxes.csv"
     uri = open_run(str(run)).table("images", job="scan").set_index("image_id").loc[3, "uri"]
     boxes.write_text(f"path,part,y0,x0,y1,x1\n{uri},ants,0,0,24,24\n")
-    occlude.run(_spec(run, boxes=str(boxes)))
+    engine.run(_spec(run, boxes=str(boxes)))
     boxes.write_text(f"path,part,y0,x0,y1,x1\n{uri},ants,0,0,24,23\n")
 
     with pytest.raises(PlanMismatchError, match="boxes: "):
-        occlude.run(_spec(run, boxes=str(boxes)))
+        engine.run(_spec(run, boxes=str(boxes)))
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_images_are_chosen_as_asked(run: Path, images: dict[str, object], count:
         count = len(set(tops["image_id"]) & bees)
         if not count:
             with pytest.raises(DatasetError, match="the selection leaves none"):
-                occlude.run(spec)
+                engine.run(spec)
             return
 
-    occlude.run(spec)
+    engine.run(spec)
 
     ids = _table(run, "pictures")["image_id"].tolist()
     assert len(ids) == count
@@ -198,7 +198,7 @@ def test_occlude_of_what_is_not_there_is_refused_before_anything_is_put(
 ):
     """Row 8 of the list is the file that is no picture."""
     with pytest.raises(kind, match=says):
-        occlude.run(_spec(run, **changes))
+        engine.run(_spec(run, **changes))
     assert not (run / "occlude").exists()
 
 
@@ -208,20 +208,20 @@ def test_occlude_with_other_weights_is_refused(run: Path, scanned: tuple[Path, P
     file.write_text(source.replace("torch.manual_seed(7)", "torch.manual_seed(8)"))
     try:
         with pytest.raises(ModelError, match="was made with"):
-            occlude.run(_spec(run))
+            engine.run(_spec(run))
     finally:
         file.write_text(source)
 
 
 def test_occlude_again_with_another_window_is_refused(run: Path):
-    occlude.run(_spec(run))
+    engine.run(_spec(run))
 
     with pytest.raises(PlanMismatchError, match=r"fill: grey -> mean"):
-        occlude.run(_spec(run, fill="mean"))
+        engine.run(_spec(run, fill="mean"))
 
 
 def test_watched_layer_left_open_is_the_last_map(run: Path):
-    occlude.run(_spec(run))
+    engine.run(_spec(run))
 
     assert _table(run, "pictures")["layer"].unique().tolist() == ["relu2"]
 
@@ -257,12 +257,12 @@ def test_occlude_on_ray_with_a_worker_killed_gives_the_same_tables(
     pytest.importorskip("ray", reason="needs ray")
     ids = {"ids": [0, 1, 2, 3, 4, 5]}
     shutil.copytree(run, tmp_path / "other")
-    occlude.run(_spec(run, images=ids, engine="dense"))
+    engine.run(_spec(run, images=ids, engine="dense"))
     order = scanned[1] / nets.CRASH
     order.write_text(f"{tmp_path / 'other' / 'occlude' / '_work' / 'done'}\n2")
 
     resources = {"workers": 2, "threads": 1}
-    manifest = occlude.run(
+    manifest = engine.run(
         _spec(tmp_path / "other", images=ids, engine="dense", resources=resources)
     )
 
@@ -281,7 +281,7 @@ def test_occlude_command_says_what_was_done_and_what_comes_next(run: Path):
     refused = CliRunner().invoke(app, [*arguments, "--fill", "pink"])
 
     assert (first.exit_code, again.exit_code, refused.exit_code) == (0, 0, 2), refused.output
-    assert f" s: 18 windows on 2 images, in {run}" in first.output
+    assert f" images/s): 18 windows on 2 images, in {run}" in first.output
     assert f"next: unitscope gallery {run}" in first.output
     assert "occlude already done (" in again.output
     assert "fill: " in refused.output

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
-from jobs import project, scan
+from jobs import engine
 from jobs.cli import app
 from pipeline.store import open_run
 from schemas.errors import (
@@ -41,7 +41,7 @@ def scanned(
     shutil.copytree(pictures, home / "pictures")
     shutil.copy(nets.__file__, home / "nets.py")
     data = {"uri": str(home / "pictures"), "max_reject_fraction": 0.1}
-    scan.run(spec_at(home / "run", nets_file=home / "nets.py", data=data))
+    engine.run(spec_at(home / "run", nets_file=home / "nets.py", data=data))
     return home / "run", home
 
 
@@ -58,7 +58,7 @@ def _spec(run: Path, **changes: object) -> ProjectSpec:
 
 
 def test_project_of_all_units_draws_every_row_of_the_index(run: Path):
-    manifest = project.run(_spec(run))
+    manifest = engine.run(_spec(run))
 
     key = ["layer", "unit", "rank"]
     top = open_run(str(run)).table("top_patches").sort_values(key, ignore_index=True)
@@ -70,7 +70,7 @@ def test_project_of_all_units_draws_every_row_of_the_index(run: Path):
 
 
 def test_project_table_is_sorted_in_one_file_a_layer(run: Path):
-    manifest = project.run(_spec(run))
+    manifest = engine.run(_spec(run))
 
     files = manifest.tables["projections"]
     layers = open_run(str(run)).table("layers")["layer"]
@@ -81,7 +81,7 @@ def test_project_table_is_sorted_in_one_file_a_layer(run: Path):
 
 
 def test_project_pictures_have_the_size_of_the_box_or_the_frame(run: Path):
-    project.run(_spec(run))
+    engine.run(_spec(run))
 
     for row in open_run(str(run)).table("projections").itertuples():
         size = Image.open(io.BytesIO(row.patch["bytes"])).size
@@ -91,7 +91,7 @@ def test_project_pictures_have_the_size_of_the_box_or_the_frame(run: Path):
 
 @pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
 def test_project_pictures_equal_the_definition(run: Path, rule: str):
-    project.run(_spec(run, rule=rule, layers={"include": ["relu2"]}))
+    engine.run(_spec(run, rule=rule, layers={"include": ["relu2"]}))
     mean, std = (
         torch.tensor(values, dtype=torch.float64).view(3, 1, 1)
         for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -120,22 +120,22 @@ def test_project_pictures_equal_the_definition(run: Path, rule: str):
 
 
 def test_project_twice_is_done_already(run: Path, digests: Digests):
-    first = project.run(_spec(run))
+    first = engine.run(_spec(run))
     before = digests(run)
 
-    assert project.run(_spec(run)) == first
+    assert engine.run(_spec(run)) == first
     assert digests(run) == before
 
 
 def test_project_by_another_rule_is_refused(run: Path):
-    project.run(_spec(run))
+    engine.run(_spec(run))
 
     with pytest.raises(PlanMismatchError, match="rule: deconvnet -> guided"):
-        project.run(_spec(run, rule="guided"))
+        engine.run(_spec(run, rule="guided"))
 
 
 def test_project_of_some_units_draws_only_these(run: Path):
-    project.run(_spec(run, layers={"include": ["relu2"]}, units="2-3"))
+    engine.run(_spec(run, layers={"include": ["relu2"]}, units="2-3"))
 
     drawn = open_run(str(run)).table("projections")
     assert set(drawn["layer"]) == {"relu2"}
@@ -144,12 +144,12 @@ def test_project_of_some_units_draws_only_these(run: Path):
 
 def test_project_of_an_unknown_layer_lists_near_names(run: Path):
     with pytest.raises(LayerError, match="relu2"):
-        project.run(_spec(run, layers={"include": ["relu22"]}))
+        engine.run(_spec(run, layers={"include": ["relu22"]}))
 
 
 def test_project_of_units_beyond_the_layers_is_refused(run: Path):
     with pytest.raises(LayerError, match="units"):
-        project.run(_spec(run, units="900-910"))
+        engine.run(_spec(run, units="900-910"))
 
 
 def test_project_with_other_weights_is_refused(run: Path, scanned: tuple[Path, Path]):
@@ -158,7 +158,7 @@ def test_project_with_other_weights_is_refused(run: Path, scanned: tuple[Path, P
     file.write_text(source.replace("torch.manual_seed(7)", "torch.manual_seed(8)"))
     try:
         with pytest.raises(ModelError, match="was made with"):
-            project.run(_spec(run))
+            engine.run(_spec(run))
     finally:
         file.write_text(source)
     assert not (run / "project").exists()
@@ -172,16 +172,16 @@ def test_project_of_a_network_whose_layers_were_renamed_is_refused(
     file.write_text(source.replace("relu2=nn.ReLU", "rectifier=nn.ReLU"))
     try:
         with pytest.raises(ModelError, match="has no layer 'relu2' any more"):
-            project.run(_spec(run))
+            engine.run(_spec(run))
     finally:
         file.write_text(source)
 
 
 def test_project_of_an_index_in_bf16_allows_for_its_rounding(spec_at: MakeSpec, tmp_path: Path):
     out = tmp_path / "run"
-    scan.run(spec_at(out, precision="bf16"))
+    engine.run(spec_at(out, precision="bf16"))
 
-    manifest = project.run(_spec(out))
+    manifest = engine.run(_spec(out))
 
     drawn = open_run(str(out)).table("projections")
     assert manifest.counts["projections"] == len(open_run(str(out)).table("top_patches"))
@@ -193,7 +193,7 @@ def test_project_with_another_list_is_refused(run: Path, scanned: tuple[Path, Pa
     Image.new("RGB", (24, 24)).save(added)
     try:
         with pytest.raises(DatasetError, match="lists 42 images"):
-            project.run(_spec(run))
+            engine.run(_spec(run))
     finally:
         added.unlink()
 
@@ -205,7 +205,7 @@ def test_project_of_a_changed_picture_is_refused(run: Path):
     Image.effect_noise((24, 24), 90).convert("RGB").save(picture)
     try:
         with pytest.raises(DatasetError, match="other weights or other pictures"):
-            project.run(_spec(run))
+            engine.run(_spec(run))
     finally:
         picture.write_bytes(before)
     assert not (run / "project" / "manifest.json").exists()
@@ -218,7 +218,7 @@ def test_project_of_a_picture_that_is_gone_is_refused(run: Path):
     picture.write_bytes(b"")
     try:
         with pytest.raises(DatasetError, match="cannot be read"):
-            project.run(_spec(run))
+            engine.run(_spec(run))
     finally:
         picture.write_bytes(before)
 
@@ -227,9 +227,9 @@ def test_project_of_a_picture_that_is_gone_is_refused(run: Path):
 def test_project_on_ray_gives_the_same_tables(run: Path, tmp_path: Path, digests: Digests):
     pytest.importorskip("ray", reason="needs ray")
     shutil.copytree(run, tmp_path / "other")
-    project.run(_spec(run))
+    engine.run(_spec(run))
 
-    project.run(_spec(tmp_path / "other", resources={"workers": 2, "threads": 1}))
+    engine.run(_spec(tmp_path / "other", resources={"workers": 2, "threads": 1}))
 
     tables = Path("project") / "projections"
     assert digests(run / tables) == digests(tmp_path / "other" / tables)
@@ -243,11 +243,11 @@ def test_project_of_another_activation_needs_the_gradient_rule(spec_at: MakeSpec
         "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))\n"
     )
     file, out = tmp_path / "smooth.py", tmp_path / "run"
-    scan.run(spec_at(out, net="smooth", nets_file=file))
+    engine.run(spec_at(out, net="smooth", nets_file=file))
 
     with pytest.raises((LayerError, WorkerError), match="take --rule gradient"):
-        project.run(_spec(out))
-    manifest = project.run(_spec(out, rule="gradient"))
+        engine.run(_spec(out))
+    manifest = engine.run(_spec(out, rule="gradient"))
     assert manifest.counts["projections"] > 0
 
 
@@ -262,7 +262,7 @@ def test_project_command_says_what_was_done_and_what_comes_next(run: Path):
     rows = open_run(str(run)).table("projections")
     images = rows["image_id"].nunique()
     assert (first.exit_code, again.exit_code, refused.exit_code) == (0, 0, 2), refused.output
-    assert f" s: {len(rows)} projections of {images} images, in {run}" in first.output
+    assert f" images/s): {len(rows)} projections of {images} images, in {run}" in first.output
     assert f"next: unitscope gallery {run}" in first.output
     assert "project already done (" in again.output
     assert "rule: deconvnet -> guided" in refused.output

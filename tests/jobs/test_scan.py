@@ -24,14 +24,14 @@ from torchvision.io import ImageReadMode, decode_image
 from typer.testing import CliRunner
 
 import tests.tiny_nets as nets
-from jobs import engine, scan
+from jobs import engine
 from jobs.cli import app
 from jobs.spec_io import dump_spec
 from pipeline.analysis.unit_stats import UnitSums
 from pipeline.stages import scan_tables
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.scan import ScanStage
-from pipeline.store import JobFolder, JobStore, open_run
+from pipeline.store import JobFolder, JobStore, open_run, parts
 from schemas.errors import (
     DatasetError,
     LayerError,
@@ -58,7 +58,7 @@ SHARDS = 6
 @pytest.fixture(scope="module")
 def expected(spec_at: MakeSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """sha256 of the tables of a plain local scan."""
-    return recorded(scan.run(spec_at(tmp_path_factory.mktemp("plain"))))
+    return recorded(engine.run(spec_at(tmp_path_factory.mktemp("plain"))))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def reference_maps(files: Sequence[Path]) -> list[dict[str, np.ndarray]]:
 
 def test_scan_publishes_what_the_definitions_say(make_spec: MakeSpec, pictures: Path):
     spec = make_spec()
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
     files = [path for path in sorted(pictures.rglob("*.png")) if path.stem != "007a"]
     maps = dict(zip(READABLE, reference_maps(files), strict=True))
 
@@ -155,7 +155,7 @@ def test_scan_publishes_what_the_definitions_say(make_spec: MakeSpec, pictures: 
 
 def test_scan_lists_images_labels_and_rejects(make_spec: MakeSpec, pictures: Path):
     spec = make_spec()
-    scan.run(spec)
+    engine.run(spec)
 
     images, rejects = read(spec, "images"), read(spec, "rejects")
     assert images["image_id"].tolist() == READABLE
@@ -172,7 +172,7 @@ def test_scan_lists_images_labels_and_rejects(make_spec: MakeSpec, pictures: Pat
 
 def test_scan_leaves_nothing_but_tables_and_a_true_manifest(make_spec: MakeSpec, digests: Digests):
     spec = make_spec()
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     files = digests(f"{spec.out}/scan")
     del files["manifest.json"]
@@ -195,7 +195,7 @@ def test_scan_of_shards_backwards_gives_the_same_tables(
 
     monkeypatch.setattr(engine, "run_shards", backwards)
 
-    assert recorded(scan.run(make_spec())) == expected
+    assert recorded(engine.run(make_spec())) == expected
 
 
 @pytest.mark.parametrize("shards", [0, 1, 4, 5])
@@ -206,10 +206,10 @@ def test_scan_interrupted_goes_on_and_gives_the_same_tables(
     with monkeypatch.context() as patch:
         first = stop_after(patch, shards)
         with pytest.raises(WorkerError, match="the lights went out"):
-            scan.run(spec)
+            engine.run(spec)
     assert not store_of(spec).published()
     second = count_shards(monkeypatch)
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     assert first + second == list(range(SHARDS))
     assert recorded(manifest) == expected
@@ -221,12 +221,12 @@ def test_scan_interrupted_in_the_merge_goes_on_and_gives_the_same_tables(
 ):
     spec = make_spec()
     with monkeypatch.context() as patch:
-        patch.setattr(scan, "_put_one", lambda *_: 1 / 0)
+        patch.setattr(scan_tables, "unit_table", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            scan.run(spec)
+            engine.run(spec)
     begun = count_shards(monkeypatch)
 
-    assert recorded(scan.run(spec)) == expected
+    assert recorded(engine.run(spec)) == expected
     assert begun == []
 
 
@@ -245,7 +245,7 @@ def test_scan_merge_does_not_hold_the_sums_of_every_shard(
 
     monkeypatch.setattr(scan_tables, "sums_of", watched)
 
-    assert recorded(scan.run(make_spec())) == expected
+    assert recorded(engine.run(make_spec())) == expected
     assert len(held) == SHARDS
     assert max(held) <= 2
 
@@ -258,7 +258,7 @@ def test_scan_on_ray_gives_the_same_tables(
 ):
     spec = make_spec(resources={"workers": workers, "threads": 1})
 
-    assert recorded(scan.run(spec)) == expected
+    assert recorded(engine.run(spec)) == expected
 
 
 @pytest.mark.ray
@@ -272,7 +272,7 @@ def test_scan_whose_worker_is_killed_gives_the_same_tables(
     order = tmp_path / nets.CRASH
     order.write_text(f"{store_of(spec).folder.done_folder}\n2\n")
 
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     assert not order.exists(), "no worker was killed"
     assert manifest.counts["retries"] >= 1
@@ -281,12 +281,12 @@ def test_scan_whose_worker_is_killed_gives_the_same_tables(
 
 def test_scan_already_published_is_left_alone(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch):
     spec = make_spec()
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
     files = sorted(Path(spec.out).rglob("*"))
     times = [file.stat().st_mtime_ns for file in files]
     monkeypatch.setattr(engine, "run_shards", lambda *_, **__: pytest.fail("worked again"))
 
-    assert scan.run(spec) == manifest
+    assert engine.run(spec) == manifest
     assert sorted(Path(spec.out).rglob("*")) == files
     assert [file.stat().st_mtime_ns for file in files if file.is_file()] == [
         time for file, time in zip(files, times, strict=True) if file.is_file()
@@ -319,13 +319,13 @@ def test_scan_of_another_plan_on_the_folder_is_refused(
     with monkeypatch.context() as patch:
         stop_after(patch, 1)
         with pytest.raises(WorkerError):
-            scan.run(begun)
-    scan.run(published)
+            engine.run(begun)
+    engine.run(published)
 
     for spec in (begun, published):
         before = digests(spec.out)
         with pytest.raises(PlanMismatchError) as refusal:
-            scan.run(spec_at(spec.out, **changes))
+            engine.run(spec_at(spec.out, **changes))
         assert field in str(refusal.value)
         assert digests(spec.out) == before
 
@@ -341,14 +341,14 @@ def test_scan_without_threads_takes_those_of_the_folder(
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(WorkerError):
-            scan.run(spec)
+            engine.run(spec)
     open_threads = make_spec(resources={"local": True})
-    manifest = scan.run(open_threads)
-    fresh = scan.run(spec_at(spec.out + "-fresh", resources={"local": True}))
+    manifest = engine.run(open_threads)
+    fresh = engine.run(spec_at(spec.out + "-fresh", resources={"local": True}))
 
     assert manifest.identity["threads"] == 1
     assert recorded(manifest) == expected
-    assert scan.run(open_threads) == manifest
+    assert engine.run(open_threads) == manifest
     assert fresh.identity["threads"] == 3
 
 
@@ -360,12 +360,12 @@ def test_scan_with_too_many_rejects_publishes_only_where_that_is_allowed(
         files[number].write_bytes(b"")
     uri = str(tmp_path / "data")
     with pytest.raises(TooManyRejectsError, match=r"2 of 10 images.*max_reject_fraction 0\.1"):
-        scan.run(make_spec(data={"uri": uri, "max_reject_fraction": 0.1}))
+        engine.run(make_spec(data={"uri": uri, "max_reject_fraction": 0.1}))
     assert not store_of(make_spec()).published()
 
     begun = count_shards(monkeypatch)
     spec = make_spec(data={"uri": uri, "max_reject_fraction": 1})
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     assert begun == []
     assert (manifest.counts["images"], manifest.counts["rejects"]) == (8, 2)
@@ -373,14 +373,14 @@ def test_scan_with_too_many_rejects_publishes_only_where_that_is_allowed(
 
 
 def test_scan_with_as_many_rejects_as_allowed_is_published(make_spec: MakeSpec):
-    assert scan.run(make_spec(data={"max_reject_fraction": 1 / 41})).counts["rejects"] == 1
+    assert engine.run(make_spec(data={"max_reject_fraction": 1 / 41})).counts["rejects"] == 1
 
 
 def test_scan_where_every_image_is_rejected_gives_empty_tables(make_spec: MakeSpec, tmp_path: Path):
     for file in draw(tmp_path / "data", 3):
         file.write_bytes(b"")
     spec = make_spec(data={"uri": str(tmp_path / "data"), "max_reject_fraction": 1})
-    scan.run(spec)
+    engine.run(spec)
 
     assert [len(read(spec, table)) for table in TABLES] == [0, 0, 19, 3, 3]
     assert read(spec, "units")[["max", "mean", "std"]].isna().all(axis=None)
@@ -403,7 +403,7 @@ def test_scan_of_odd_sizes_ranks_the_same(
     maps = reference_maps(draw(tmp_path / "data", images))
     sizes = {"top": top, "batch_size": batch_size, "shard_size": shard_size}
     spec = make_spec(data={"uri": str(tmp_path / "data")}, **sizes)
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     assert manifest.counts["images"] == images
     found = read(spec, "top_patches")
@@ -419,7 +419,7 @@ def test_scan_of_an_empty_folder_is_an_error(make_spec: MakeSpec, tmp_path: Path
     spec = make_spec(data={"uri": str(tmp_path / "empty")})
 
     with pytest.raises(DatasetError, match="empty"):
-        scan.run(spec)
+        engine.run(spec)
     assert not Path(spec.out).exists()
 
 
@@ -427,13 +427,13 @@ def test_scan_of_an_unknown_layer_names_near_ones(make_spec: MakeSpec):
     spec = make_spec(layers={"include": ["rellu1"]})
 
     with pytest.raises(LayerError, match=r"'rellu1' matches no layer.*nearest: relu1"):
-        scan.run(spec)
+        engine.run(spec)
     assert not Path(spec.out).exists()
 
 
 def test_scan_of_chosen_layers_holds_only_these(make_spec: MakeSpec):
     spec = make_spec(layers={"include": ["conv*", "relu2"], "exclude": ["conv1"]}, top=40)
-    scan.run(spec)
+    engine.run(spec)
 
     assert read(spec, "layers")["layer"].tolist() == ["conv2", "relu2"]
     names = [file.name for file in sorted(Path(spec.out, "scan", "top_patches").iterdir())]
@@ -447,7 +447,7 @@ def test_scan_of_a_network_without_convolutions(make_spec: MakeSpec, tmp_path: P
     files = draw(tmp_path / "data", 6, side=16)
     frame = {"resize_px": None, "crop_px": 16}
     spec = make_spec(net="flat", data={"uri": str(tmp_path / "data")}, preprocess=frame)
-    scan.run(spec)
+    engine.run(spec)
 
     pixels = np.stack([np.asarray(Image.open(file)).transpose(2, 0, 1) for file in files]) / 255
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -465,7 +465,7 @@ def test_scan_of_a_network_without_convolutions(make_spec: MakeSpec, tmp_path: P
 
 def test_scan_of_a_layer_that_never_fires_gives_an_empty_file(make_spec: MakeSpec):
     spec = make_spec(net="dead")
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     assert [file.rows for file in manifest.tables["top_patches"]][1] == 0
     assert set(read(spec, "top_patches")["layer"]) == {"relu1", "fc"}
@@ -476,7 +476,7 @@ def test_scan_of_a_layer_that_never_fires_gives_an_empty_file(make_spec: MakeSpe
 
 def test_scan_of_equal_outputs_ranks_by_image(make_spec: MakeSpec):
     spec = make_spec(net="constant", top=9)
-    scan.run(spec)
+    engine.run(spec)
 
     for _, rows in read(spec, "top_patches").groupby(["layer", "unit"]):
         assert rows["image_id"].tolist() == READABLE[:9]
@@ -490,7 +490,7 @@ def test_scan_of_nonfinite_weights_counts_them_and_ranks_none(
     make_spec: MakeSpec, tmp_path: Path, net: str
 ):
     spec = make_spec(net=net)
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     units = read(spec, "units").set_index(["layer", "unit"])
     assert manifest.identity["weights_nonfinite"] == 1
@@ -543,9 +543,9 @@ def test_scan_of_hostile_weights_is_refused_and_runs_nothing(pictures: Path, tmp
 def test_scan_cuts_large_tables_into_files(
     make_spec: MakeSpec, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(engine, "_ROWS_A_FILE", 15)
+    monkeypatch.setattr(parts, "_ROWS_A_FILE", 15)
     spec = make_spec()
-    manifest = scan.run(spec)
+    manifest = engine.run(spec)
 
     assert [file.rows for file in manifest.tables["images"]] == [15, 16, 9]
     assert read(spec, "images")["image_id"].tolist() == READABLE
@@ -562,12 +562,12 @@ def test_scan_overtaken_by_another_driver_returns_what_that_one_published(
     def overtaken(*arguments: object, **options: object) -> object:
         if not others:
             others.append(None)
-            others[0] = scan.run(spec)
+            others[0] = engine.run(spec)
         return run_shards(*arguments, **options)
 
     monkeypatch.setattr(engine, "run_shards", overtaken)
 
-    assert scan.run(spec) == others[0]
+    assert engine.run(spec) == others[0]
     assert recorded(others[0]) == expected
     assert not Path(spec.out, "scan", "_work").exists()
 
@@ -596,7 +596,7 @@ def test_scan_on_s3_through_the_command_line_gives_the_same_tables(
         n: d for n, d in expected.items() if not n.startswith(with_uris)
     }
     local = make_spec()
-    scan.run(local)
+    engine.run(local)
     for table in with_uris:
         remote = pd.read_parquet(f"{run}/scan/{table}")
         here = read(local, table)
@@ -608,7 +608,7 @@ def test_scan_on_s3_through_the_command_line_gives_the_same_tables(
 
 def test_scan_tables_read_alike_in_pandas_polars_duckdb_and_arrow(make_spec: MakeSpec):
     spec = make_spec()
-    scan.run(spec)
+    engine.run(spec)
     folder = f"{spec.out}/scan/top_patches"
     names = SCAN_TOP_PATCHES.schema.names
     chosen = [("layer", "==", "relu2"), ("unit", "==", 5)]
@@ -643,7 +643,7 @@ def photo_run(make_spec: MakeSpec, shared_data: Path) -> ScanSpec:
         batch_size=32,
         shard_size=64,
     )
-    scan.run(spec)
+    engine.run(spec)
     return spec
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.stages.project import ProjectStage, part_name, parts, projection_png, shown_boxes
-from pipeline.store.layout import JobFolder
+from pipeline.stages.model_stage import ScanSource
+from pipeline.stages.project import ProjectStage, part_name, projection_png, shown_boxes
 from schemas.errors import DatasetError
-from schemas.jobs.project import PROJECTIONS
+from schemas.jobs.project import PROJECTIONS, ProjectSpec
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
 
 
@@ -62,25 +62,18 @@ def test_shown_boxes_larger_than_the_frame_are_the_frame():
     assert boxes[1, 0] == -50
 
 
-def test_parts_are_one_table_a_layer():
-    assert parts(("a", "b")) == {part_name(0): PROJECTIONS, part_name(1): PROJECTIONS}
+def _stage(*layers: str) -> ProjectStage:
+    frame, data = PreprocessSpec(), DatasetSpec(uri="unused")
+    source = ScanSource("unused", ModelSpec(arch="unused"), "", frame, data)
+    return ProjectStage(source, Resources(), ProjectSpec(run="unused"), layers, tolerance=1e-3)
+
+
+def test_parts_are_one_table_per_layer():
+    assert _stage("a", "b").parts == {part_name(0): PROJECTIONS, part_name(1): PROJECTIONS}
 
 
 def _require(values: list[float], again: list[float], usual: float) -> None:
-    stage = ProjectStage(
-        folder=JobFolder("unused", "project"),
-        model=ModelSpec(arch="unused"),
-        weights_sha256="",
-        preprocess=PreprocessSpec(),
-        data=DatasetSpec(uri="unused"),
-        layers=("relu",),
-        units=None,
-        rule="deconvnet",
-        tolerance=1e-3,
-        batch_size=1,
-        picture_px=96,
-        resources=Resources(),
-    )
+    stage = _stage("relu")
     stage._usual = {"relu": usual}
     uris = [f"{number}.png" for number in range(len(values))]
     rows = pd.DataFrame({"uri": uris, "unit": range(len(values)), "value": np.float32(values)})

@@ -18,12 +18,14 @@ import tests.tiny_nets as nets
 from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.models.load import load_model
 from pipeline.stages.contract import StageOutput
+from pipeline.stages.model_stage import ScanSource
 from pipeline.stages.scan import ScanStage
 from pipeline.stages.scan_tables import PARTS, TopMerge, sums_of
 from pipeline.store.commit import JobStore
 from pipeline.store.encode import encode
 from pipeline.store.layout import JobFolder
-from schemas.errors import WorkerError
+from schemas.errors import ModelError, WorkerError
+from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
 from tests.reference import (
@@ -65,25 +67,20 @@ def make(tmp_path: Path) -> MakeStage:
         net: str = "small",
         *,
         labels: Sequence[int | None] | None = None,
+        layers: tuple[str, ...] = LAYERS,
+        source: dict[str, object] | None = None,
         **changes: object,
     ) -> ScanStage:
-        folder = JobFolder(str(tmp_path / f"run-{len(made)}"), "scan")
+        run = str(tmp_path / f"run-{len(made)}")
         rows = list_rows([str(uri) for uri in uris], **({"label": labels} if labels else {}))
-        JobStore(folder).put_image_list(number_rows(rows))
+        JobStore(JobFolder(run, "scan")).put_image_list(number_rows(rows))
         model = ModelSpec(arch=f"{nets.__file__}:{net}", weights="random", trust_code=True)
-        plain = ScanStage(
-            folder=folder,
-            model=model,
-            weights_sha256=load_model(model).weights_sha256,
-            preprocess=PREPROCESS,
-            data=DatasetSpec(uri="unused"),
-            layers=LAYERS,
-            top=4,
-            batch_size=4,
-            precision="fp32",
-            resources=Resources(local=True, threads=1),
-        )
-        stage = replace(plain, **changes)
+        data = DatasetSpec(uri="unused")
+        plain = ScanSource(run, model, load_model(model).weights_sha256, PREPROCESS, data)
+        given = {"model": model, "data": data, "out": run, "top": 4, "batch_size": 4} | changes
+        here = Resources(local=True, threads=1)
+        spec = ScanSpec.model_validate(given)
+        stage = ScanStage(replace(plain, **(source or {})), here, spec, layers)
         stage.setup("cpu")
         made.append(stage)
         return stage
@@ -289,7 +286,7 @@ def test_scan_of_a_layer_that_a_batch_does_not_reach_is_an_error(
 ):
     bright = PREPROCESS.model_copy(update={"mean": (-1.0, -1.0, -1.0)})
     layers = ("body.relu1", "dark", "output")
-    stage = make(pictures, "forked", layers=layers, preprocess=bright)
+    stage = make(pictures, "forked", layers=layers, source={"preprocess": bright})
 
     with pytest.raises(WorkerError, match=r"dark gave no value.*layers\.exclude"):
         stage.process(slice_of(0, 13))
@@ -307,8 +304,8 @@ def test_scan_in_bf16_is_near_fp32_and_repeats(make: MakeStage, pictures: list[P
 
 
 def test_scan_of_other_weights_than_planned_is_refused(make: MakeStage, pictures: list[Path]):
-    with pytest.raises(WorkerError, match="changed while the scan ran"):
-        make(pictures, weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"the scan in .* was made with 0000"):
+        make(pictures, source={"weights_sha256": "0" * 64})
 
 
 def test_scan_of_a_network_without_class_scores_is_an_error(make: MakeStage, pictures: list[Path]):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.stages.precision import prepare
+from pipeline.stages.model_stage import prepare
 from tests.tiny_nets import flat, small
 
 CPU = torch.device("cpu")
