@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from schemas.job_info import JobInfo
-from schemas.jobs import gallery, occlude, project, scan
 
 JOBS: dict[str, JobInfo] = {
-    job.JOB.name: job.JOB
-    for job in (
-        scan,
-        project,
-        occlude,
-        gallery,
+    name: import_module(f"schemas.jobs.{name.replace('-', '_')}").JOB
+    for name in (
+        "scan",
+        "project",
+        "occlude",
+        "gallery",
     )
 }
 """By name, in the order of ``unitscope --help``. A new job is one line here."""
