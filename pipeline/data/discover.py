@@ -19,7 +19,7 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from pipeline.io.objects import local_path
-from pipeline.io.retry import with_patience
+from pipeline.io.retry import with_retry
 from schemas.errors import DatasetError
 from schemas.secrets import mask
 
@@ -53,13 +53,13 @@ def join_relative(folder: str, name: str) -> str:
     """``name`` seen from ``folder``; a URL or an absolute path stays itself."""
     if "://" in name:
         return absolute(name)
-    scheme, mark, place = folder.rpartition("://")
+    scheme, mark, path = folder.rpartition("://")
     if name.startswith("/") and not mark:
         return posixpath.normpath(name)
-    return scheme + mark + posixpath.normpath(f"{place}/{name}")
+    return scheme + mark + posixpath.normpath(f"{path}/{name}")
 
 
-def look(uri: str) -> str:
+def kind_of(uri: str) -> str:
     """What stands at one location.
 
     Returns:
@@ -75,14 +75,14 @@ def look(uri: str) -> str:
         return "folder" if path.is_dir() else "file" if path.is_file() else "nothing"
     system, name = _system(uri)
     try:
-        info = with_patience(lambda: system.info(name), f"looking at {uri}")
+        info = with_retry(lambda: system.info(name), f"looking at {uri}")
     except FileNotFoundError:
         return "nothing"
     return "folder" if info["type"] == "directory" else "file"
 
 
 def find_files(folder: str) -> Folder:
-    """All files below a folder that `look` has found; see `Folder`.
+    """All files below a folder that `kind_of` has found; see `Folder`.
 
     Raises:
         PermissionError: a folder may not be listed.
@@ -91,7 +91,7 @@ def find_files(folder: str) -> Folder:
     if local_path(folder) is not None:
         return _walk(folder)
     system, root = _system(folder)
-    found = with_patience(lambda: system.find(root), f"listing {folder}")
+    found = with_retry(lambda: system.find(root), f"listing {folder}")
     prefix = root.rstrip("/") + "/"
     names = (name.removeprefix(prefix) for name in found if not name.endswith("/"))
     return Folder(folder.rstrip("/"), tuple(sorted(name for name in names if not _hidden(name))))
@@ -122,20 +122,20 @@ def expand(uri: str) -> list[str]:
         Locations that exist where a glob gave them, unchecked where only braces did.
     """
     expanded: list[str] = []
-    for place in _braces(uri):
-        path = local_path(place)
-        if not glob.has_magic(place) or place.startswith(("http://", "https://")):
-            expanded.append(place)
+    for url in _braces(uri):
+        path = local_path(url)
+        if not glob.has_magic(url) or url.startswith(("http://", "https://")):
+            expanded.append(url)
         elif path is not None:
-            expanded += sorted(glob.glob(place, recursive=True))  # noqa: PTH207 - skips hidden
+            expanded += sorted(glob.glob(url, recursive=True))  # noqa: PTH207 - skips hidden
         else:
-            expanded += sorted(_glob(place))
+            expanded += sorted(_glob(url))
     return expanded
 
 
 def _glob(url: str) -> list[str]:
     system, name = _system(url)
-    found = with_patience(lambda: system.glob(name), f"listing {url}")
+    found = with_retry(lambda: system.glob(name), f"listing {url}")
     return [system.unstrip_protocol(each) for each in found if not _hidden(Path(each).name)]
 
 
@@ -186,11 +186,11 @@ def _walk(root: str) -> Folder:
                         links_outside += 1
                         continue
                 # An entry that is a link to itself raises where a path says no.
-                place = Path(entry.path) if entry.is_symlink() else entry
-                if place.is_dir():
+                target = Path(entry.path) if entry.is_symlink() else entry
+                if target.is_dir():
                     if real not in parents:
                         waiting.append((f"{prefix}{entry.name}/", (*parents, real)))
-                elif place.is_file() or _dangles(entry):
+                elif target.is_file() or _dangles(entry):
                     names.append(prefix + entry.name)
     return Folder(root, tuple(sorted(names)), links_outside)
 

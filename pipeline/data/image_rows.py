@@ -72,15 +72,15 @@ def label_by_class(rows: pa.Table) -> pa.Table:
     # Sorted in Python, whose order is by code point; that of Arrow is not promised.
     classes = sorted(pc.unique(names.drop_null()).to_pylist())
     labels = pc.index_in(names, value_set=pa.array(classes, pa.string()), skip_nulls=True)
-    place = rows.schema.get_field_index("label")
-    return rows.set_column(place, rows.schema.field(place), labels.cast(pa.int32()))
+    index = rows.schema.get_field_index("label")
+    return rows.set_column(index, rows.schema.field(index), labels.cast(pa.int32()))
 
 
 def folder_rows(root: str, names: Sequence[str]) -> pa.Table:
     """A folder of pictures: the first part of a name with a slash is its class.
 
     A file whose name is not UTF-8 cannot be named by a row. Its row has the folder for container
-    and no place in it, which is a reject when it is read; another file is never read instead.
+    and no offset in it, which is a reject when it is read; another file is never read instead.
 
     Args:
         root: the folder, absolute.

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import csv
 
-from pipeline.data.discover import absolute, join_relative, look
+from pipeline.data.discover import absolute, join_relative, kind_of
 from pipeline.data.parquet_images import open_parquet
 from pipeline.io import objects
 from schemas.errors import DatasetError
@@ -145,7 +145,7 @@ def _manifest_columns(url: str) -> list[list[object]]:
     """The columns path and boxes of a manifest; no columns where there are none."""
     names = ("path", "boxes")
     suffix = _without_query(url).lower().rpartition(".")[2]
-    if suffix not in ("csv", "parquet") or look(url) != "file":
+    if suffix not in ("csv", "parquet") or kind_of(url) != "file":
         return []
     if suffix == "parquet":
         file = open_parquet(url)

@@ -29,7 +29,7 @@ POINTS: Final = {
 _reached: Counter[str] = Counter()
 
 
-def reach(name: str) -> None:
+def failpoint(name: str) -> None:
     """Die here if the environment says so; ``name`` is one of `POINTS`."""
     wanted, _, nth = os.environ.get(VARIABLE, "").partition(":")
     if wanted != name:

@@ -20,7 +20,7 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from pipeline.io import local
-from pipeline.io.retry import http_status, with_patience
+from pipeline.io.retry import http_status, with_retry
 from schemas.errors import SpecError, StoreError, UnsafeStoreError
 from schemas.secrets import mask
 
@@ -57,9 +57,7 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     if end is not None and end <= (start or 0):
         return b""
     system, name = _remote(url)
-    data: bytes = with_patience(
-        lambda: system.cat_file(name, start=start, end=end), f"reading {url}"
-    )
+    data: bytes = with_retry(lambda: system.cat_file(name, start=start, end=end), f"reading {url}")
     return data
 
 
@@ -136,7 +134,7 @@ def delete(url: str) -> None:
             path.unlink(missing_ok=True)
             return
         system, name = _remote(url)
-        with_patience(lambda: _remove(system, name), f"deleting {url}")
+        with_retry(lambda: _remove(system, name), f"deleting {url}")
 
 
 def delete_tree(folder: str) -> None:
@@ -156,13 +154,13 @@ def delete_tree(folder: str) -> None:
 def _delete_remote_tree(folder: str) -> None:
     system, root = _remote(folder)
     try:
-        names = with_patience(lambda: system.find(root), f"listing {folder}")
+        names = with_retry(lambda: system.find(root), f"listing {folder}")
     except FileNotFoundError:
         return
     # One by one: fsspec's recursive rm reads brackets and stars in a name as a glob.
     with ThreadPoolExecutor(_DELETIONS_AT_ONCE) as pool:
         done = [
-            pool.submit(with_patience, lambda name=name: _remove(system, name), f"deleting {name}")
+            pool.submit(with_retry, lambda name=name: _remove(system, name), f"deleting {name}")
             for name in names
         ]
         for each in done:
@@ -237,7 +235,7 @@ def _remote(url: str) -> tuple[AbstractFileSystem, str]:
 
 def _remote_info(url: str) -> dict[str, Any]:
     system, name = _remote(url)
-    info: dict[str, Any] = with_patience(lambda: system.info(name), f"looking at {url}")
+    info: dict[str, Any] = with_retry(lambda: system.info(name), f"looking at {url}")
     return info
 
 
@@ -252,7 +250,7 @@ def _list(folder: str, *, folders: bool) -> list[str]:
 def _list_remote(folder: str, *, folders: bool) -> list[str]:
     system, root = _remote(folder)
     try:
-        entries = with_patience(lambda: system.ls(root, detail=True), f"listing {folder}")
+        entries = with_retry(lambda: system.ls(root, detail=True), f"listing {folder}")
     except FileNotFoundError:
         return []
     prefix = root.rstrip("/") + "/"
@@ -270,7 +268,7 @@ def _put_remote(url: str, data: bytes) -> bytes:
     tries = 0
     while True:
         tries += 1
-        if with_patience(lambda: _create(system, name, data), f"writing {url}"):
+        if with_retry(lambda: _create(system, name, data), f"writing {url}"):
             return data
         try:
             return read(url)

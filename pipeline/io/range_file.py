@@ -10,7 +10,7 @@ import io
 from pipeline.io import objects
 
 
-class RangeReader(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A seekable file over one object that fetches only the bytes asked for.
 
     Args:

@@ -13,12 +13,12 @@ from uuid import uuid4
 import pyarrow as pa
 
 from pipeline.io import objects
-from pipeline.io.failpoints import reach
+from pipeline.io.failpoints import failpoint
 from pipeline.store import conflicts
 from pipeline.store.encode import ROW_GROUP_ROWS, decode, encode
 from pipeline.store.layout import JobFolder, shard_of_marker
 from pipeline.store.records import put_record, put_same, read_manifest, read_record, sha256
-from pipeline.store.work_list import ImageList
+from pipeline.store.work_list import WorkList
 from schemas.errors import (
     ContentConflictError,
     NotPublishedError,
@@ -37,7 +37,7 @@ class JobStore:
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
-        self._images = ImageList(folder.image_list)
+        self._images = WorkList(folder.image_list)
         self._probed = False
 
     def __reduce__(self) -> tuple[type[JobStore], tuple[JobFolder]]:
@@ -85,7 +85,7 @@ class JobStore:
         if standing is None and not self.published():
             self._probe_once()
             standing = put_record(self.folder.plan, plan)
-            reach("plan-put")
+            failpoint("plan-put")
         # Another run may have published since, and taken its own plan away before ours was put.
         self.require_same_plan(plan)
         return standing or plan
@@ -145,13 +145,13 @@ class JobStore:
         for name in sorted(tables):
             url = self.folder.part(shard.index, attempt, name)
             content[name] = self._put_rows(url, contracts[name], tables[name])
-            reach("part-put")
+            failpoint("part-put")
         marker = Marker(
             shard=shard.index, content=content, counts=dict(sorted(counts.items())), seconds=seconds
         )
-        reach("marker-next")
+        failpoint("marker-next")
         standing = put_record(self.folder.done(shard.index), marker)
-        reach("marker-put")
+        failpoint("marker-put")
         if standing == marker:
             return marker
         if not standing.same_content(marker):
@@ -221,7 +221,7 @@ class JobStore:
         """
         url = self.folder.table_file(contract.name, filename)
         record = self._put_rows(url, contract, rows, row_group_rows=row_group_rows)
-        reach("table-put")
+        failpoint("table-put")
         return record
 
     def publish(self, manifest: Manifest) -> Manifest:
@@ -238,9 +238,9 @@ class JobStore:
             StoreError: a table has no file.
         """
         self._require_no_strangers(manifest)
-        reach("manifest-next")
+        failpoint("manifest-next")
         standing = put_record(self.folder.manifest, manifest)
-        reach("manifest-put")
+        failpoint("manifest-put")
         if (standing.fingerprint, standing.tables) != (manifest.fingerprint, manifest.tables):
             raise conflicts.other_manifest(self.folder, standing, manifest)
         self.finish()
@@ -258,7 +258,7 @@ class JobStore:
                 f"{self.folder.url}: not published, so its work is kept; run the job to its end"
             )
         objects.delete_tree(self.folder.work)
-        reach("clean-up")
+        failpoint("clean-up")
         for folder in (self.folder.url, *map(self.folder.table, manifest.tables)):
             objects.sweep_temporary(folder)
 

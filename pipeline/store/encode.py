@@ -64,9 +64,9 @@ def encode(contract: Table, rows: pa.Table, *, row_group_rows: int = ROW_GROUP_R
                 f"{len(rows)} rows and allows none; fill them or declare the column nullable"
             )
     # Page borders follow the chunks of a column, so one chunk a column makes the bytes repeat.
-    whole = pa.Table.from_arrays(rows.combine_chunks().columns, schema=contract.schema)
+    table = pa.Table.from_arrays(rows.combine_chunks().columns, schema=contract.schema)
     sink = pa.BufferOutputStream()
-    pq.write_table(whole, sink, compression="zstd", row_group_size=row_group_rows)
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.io.range_file import RangeReader
+from pipeline.io.range_file import RangeFile
 from pipeline.store.layout import JobFolder, may_hold_layer
 from schemas.errors import SpecError, StoreError, nearest
 from schemas.manifest import FileRecord
@@ -92,10 +92,10 @@ class TableFiles:
     def _schema(self) -> pa.Schema:
         return self._reading(self.records[0], pq.read_schema)
 
-    def _reading(self, record: FileRecord, action: Callable[[RangeReader], pa.Table]) -> pa.Table:
+    def _reading(self, record: FileRecord, action: Callable[[RangeFile], pa.Table]) -> pa.Table:
         url = self.folder.at(record.path)
         try:
-            return action(RangeReader(url, record.bytes))
+            return action(RangeFile(url, record.bytes))
         except FileNotFoundError as error:
             raise StoreError(
                 f"{url}: the manifest lists this file, but it is gone; put it back, or delete "

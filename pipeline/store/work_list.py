@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.io import objects
-from pipeline.io.range_file import RangeReader
+from pipeline.io.range_file import RangeFile
 from pipeline.store.encode import encode
 from schemas.errors import StoreError
 from schemas.tables import IMAGE_LIST
@@ -23,7 +23,7 @@ from schemas.tables import IMAGE_LIST
 ROW_GROUP_ROWS = 20_000
 
 
-class ImageList:
+class WorkList:
     """One list of images.
 
     Args:
@@ -73,7 +73,7 @@ class ImageList:
         """Row groups, the last ones kept: a batch is a small part of one, and a store is far."""
         with self._lock:
             if self._kept is None or self._kept[0] != groups:
-                file = pq.ParquetFile(RangeReader(self._url, size), metadata=metadata)
+                file = pq.ParquetFile(RangeFile(self._url, size), metadata=metadata)
                 self._kept = (groups, file.read_row_groups(groups))
             return self._kept[1]
 
@@ -82,5 +82,5 @@ class ImageList:
         with self._lock:
             if self._opened is None:
                 size = objects.size(self._url)
-                self._opened = (size, pq.read_metadata(RangeReader(self._url, size)))
+                self._opened = (size, pq.read_metadata(RangeFile(self._url, size)))
             return self._opened

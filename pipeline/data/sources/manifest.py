@@ -82,8 +82,8 @@ def manifest_rows(table: pa.Table, url: str) -> pa.Table:
         DatasetError: an empty path, one with credentials, or a label that is no class index.
     """
     # The query of a web address is no part of its folder.
-    place = url.partition("?")[0] if url.startswith(("http://", "https://")) else url
-    folder = place.rpartition("/")[0]
+    address = url.partition("?")[0] if url.startswith(("http://", "https://")) else url
+    folder = address.rpartition("/")[0]
     paths = table.column("path").cast(pa.string()).to_pylist()
     uris = []
     for row, path in enumerate(paths, start=1):

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.data.discover import open_stream
 from pipeline.data.image_rows import PICTURE_EXTENSIONS, as_text, list_rows
-from pipeline.io.retry import with_patience
+from pipeline.io.retry import with_retry
 from schemas.errors import DatasetError
 from schemas.secrets import mask
 
@@ -67,7 +67,7 @@ def tar_rows(urls: Sequence[str], limit: int | None = None) -> pa.Table:
 
 def _one(url: str) -> pa.Table:
     try:
-        members = with_patience(lambda: _index(url), f"reading {url}")
+        members = with_retry(lambda: _index(url), f"reading {url}")
     except FileNotFoundError as error:
         raise DatasetError(f"{mask(url)}: no such tar shard; check the path or braces") from error
     except PermissionError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.data.discover import Folder, absolute, expand, find_files, join_relative, look
+from pipeline.data.discover import Folder, absolute, expand, find_files, join_relative, kind_of
 from schemas.errors import DatasetError
 
 
@@ -106,20 +106,20 @@ def test_find_files_on_s3_gives_the_same_names(s3_url: str):
     assert found == Folder(f"{s3_url}/set", ("B.jpg", "a-b/c.jpg", "a/z.jpg", "b.jpg"))
 
 
-def test_look_tells_file_folder_and_nothing(tmp_path: Path, s3_url: str):
+def test_kind_of_tells_file_folder_and_nothing(tmp_path: Path, s3_url: str):
     touch(tmp_path / "a" / "b.jpg")
     fsspec.filesystem("s3").pipe_file(f"{s3_url}/a/b.jpg", b"x")
 
     for root in (str(tmp_path), s3_url):
-        assert look(f"{root}/a/b.jpg") == "file"
-        assert look(f"{root}/a") == "folder"
-        assert look(f"{root}/c") == "nothing"
-    assert look(f"{s3_url}-none") == "nothing"
+        assert kind_of(f"{root}/a/b.jpg") == "file"
+        assert kind_of(f"{root}/a") == "folder"
+        assert kind_of(f"{root}/c") == "nothing"
+    assert kind_of(f"{s3_url}-none") == "nothing"
 
 
-def test_look_at_an_unknown_kind_of_url_names_the_way_out():
+def test_kind_of_an_unknown_kind_of_url_names_the_way_out():
     with pytest.raises(DatasetError, match="install its fsspec package"):
-        look("nosuch://bucket/a")
+        kind_of("nosuch://bucket/a")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.data.listing import dataset_digest, list_images
-from pipeline.data.parquet_images import CellReader
+from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.read_image import image_rows, read_bytes
 from schemas.errors import DatasetError
 from schemas.specs import DatasetSpec
@@ -37,7 +37,7 @@ def tar_bytes(*names: str) -> bytes:
 
 
 def contents(table: pa.Table) -> list[bytes]:
-    reader = CellReader()
+    reader = ParquetImages()
     return [read_bytes(row, reader) for row in image_rows(table)]
 
 

@@ -384,7 +384,7 @@ def test_job_stopped_at_remote_calls_is_whole_or_absent_and_a_rerun_ends_alike(
     monkeypatch: pytest.MonkeyPatch,
 ):
     root = request.getfixturevalue("s3_url") if kind == "s3" else f"memory://{uuid.uuid4().hex}"
-    real, left = objects.with_patience, [10**6]
+    real, left = objects.with_retry, [10**6]
 
     def stopping(action: Callable[[], object], what: str) -> object:
         left[0] -= 1
@@ -392,7 +392,7 @@ def test_job_stopped_at_remote_calls_is_whole_or_absent_and_a_rerun_ends_alike(
             raise Killed
         return real(action, what)
 
-    monkeypatch.setattr(objects, "with_patience", stopping)
+    monkeypatch.setattr(objects, "with_retry", stopping)
     mini_job.run(f"{root}/clean")
     calls = 10**6 - left[0]
     expected = JobStore(JobFolder(f"{root}/clean", "scan")).manifest()
