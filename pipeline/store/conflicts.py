@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from pipeline.store.layout import JobFolder
 from pipeline.store.records import sha256
-from schemas.errors import ContentConflictError, PlanMismatchError, StoreError
+from schemas.errors import ContentConflictError, PlanMismatchError, WorkGoneError
 from schemas.manifest import Manifest, Marker, Plan, differences
 
 _DIFFERENCES_SHOWN = 12
-
-
-class WorkGoneError(StoreError, FileNotFoundError):
-    """An object of the work folder is gone: look at `JobStore.published`, another run ended."""
 
 
 def work_gone(folder: JobFolder, url: str) -> WorkGoneError:

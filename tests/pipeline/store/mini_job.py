@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas  # noqa: F401 - once, before the forks that read
 import pyarrow as pa
 
-from pipeline.store import JobFolder, JobStore, WorkGoneError, open_run
+from pipeline.store import JobFolder, JobStore, open_run
 from pipeline.store.layout import layer_file
 from schemas import tables
-from schemas.errors import NotPublishedError
+from schemas.errors import NotPublishedError, WorkGoneError
 from schemas.manifest import Manifest, Plan, Provenance, Shard, fingerprint
 from tests.forks import in_child
 

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import objects
-from pipeline.store import JobFolder, JobStore, WorkGoneError, open_run
+from pipeline.store import JobFolder, JobStore, open_run
 from schemas.errors import (
     ContentConflictError,
     NotPublishedError,
     PlanMismatchError,
     StoreError,
     UnsafeStoreError,
+    WorkGoneError,
 )
 from schemas.manifest import Manifest, Marker, Plan, Shard, fingerprint
 
