@@ -18,9 +18,9 @@ from pipeline.analysis.deconvnet.projector import Projector
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.stages.project import ProjectStage, part_name, parts
 from pipeline.store.commit import JobStore
-from pipeline.store.encode import Run
 from pipeline.store.layout import JobFolder, layer_file
 from pipeline.store.provenance import collect
+from pipeline.store.run import Run
 from schemas.errors import LayerError, ModelError, nearest
 from schemas.jobs import ProjectSpec
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline.data.listing import dataset_digest, list_images
 from pipeline.models.load import load_model
 from pipeline.models.network import Network, open_network
-from pipeline.store.encode import Run, open_run
+from pipeline.store.run import Run, open_run
 from schemas.errors import DatasetError, ModelError
 from schemas.jobs import ScanSpec
 from schemas.manifest import Manifest

@@ -26,7 +26,7 @@ from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from pipeline.report.patches import Box, Cut, Patch, cut_box, framed
-from pipeline.store.encode import Run
+from pipeline.store.run import Run
 from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
 from schemas.manifest import Manifest
 from schemas.specs import DatasetSpec, PreprocessSpec

@@ -30,8 +30,8 @@ from pipeline.models.receptive_field import Ints
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore
-from pipeline.store.encode import open_run
 from pipeline.store.layout import JobFolder
+from pipeline.store.run import open_run
 from schemas.errors import DatasetError, ModelError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources

@@ -1,7 +1,7 @@
 """The run folder: every path, table and commit."""
 
 from pipeline.store.commit import JobStore
-from pipeline.store.encode import open_run
 from pipeline.store.layout import JobFolder
+from pipeline.store.run import open_run
 
 __all__ = ["JobFolder", "JobStore", "open_run"]
