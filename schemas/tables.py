@@ -47,8 +47,9 @@ class Table:
         job: the job that writes it (a folder of the run).
         name: the table's folder.
         schema: the exact Arrow schema, with metadata.
-        key: the columns that identify a row.
-        sort: the columns that the rows are sorted by ("layer" by position in the network).
+        key: the columns that identify a row; no two rows of a file agree in all of them.
+        sort: the columns that the rows of a file are sorted by, ascending, or descending after a
+            "-"; the rows of one "layer" stand together, layers in the order of the network.
     """
 
     job: str
@@ -225,7 +226,7 @@ PART_TOP = Table(
         column("position", pa.int32(), "of the maximum: y * map width + x"),
     ),
     key=("slot", "image_id"),
-    sort=("slot", "value", "image_id"),
+    sort=("slot", "-value", "image_id"),
 )
 """A shard's top patches, before the merge."""
 

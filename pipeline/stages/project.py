@@ -121,7 +121,9 @@ class ProjectStage:
                 found[layer].append(table)
                 count += table.num_rows
         tables = {
-            part_name(index): pa.concat_tables(found[layer])
+            part_name(index): pa.concat_tables(found[layer]).sort_by(
+                [("unit", "ascending"), ("rank", "ascending")]
+            )
             if layer in found
             else PROJECTIONS.schema.empty_table()
             for index, layer in enumerate(self.layers)

@@ -94,7 +94,7 @@ def test_encode_of_many_small_chunks_gives_the_bytes_of_one():
     )
     random = np.random.default_rng(0)
     # Several pages a row group: where one ends depends on the chunks that are written.
-    pictures = [random.bytes(200) for _ in range(30_000)]
+    pictures = sorted(random.bytes(200) for _ in range(30_000))
     whole = pa.table({"bytes": pictures}, schema=contract.schema)
     chunked = pa.concat_tables([whole.slice(i, 777) for i in range(0, len(whole), 777)])
 
