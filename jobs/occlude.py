@@ -27,7 +27,7 @@ from schemas.errors import DatasetError, LayerError, ModelError, SpecError, near
 from schemas.jobs import ImageSelection, OccludeSpec
 from schemas.manifest import SCHEMA_VERSION, Manifest, Plan, fingerprint
 from schemas.secrets import mask
-from schemas.tables import Table
+from schemas.tables import IMAGE_LIST, Table
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
 
 
 def _work_through(work: _Work) -> Manifest:
-    work.store.put_image_list(work.images)
+    work.store.put_work_list(IMAGE_LIST, work.images)
     plan = work.store.open_plan(work.plan)
     summary = engine.run_plan(work.stage, work.store, PARTS, plan.shards, threads=work.threads)
     markers = work.store.markers()

@@ -25,7 +25,7 @@ from schemas.errors import LayerError, ModelError, nearest
 from schemas.jobs import ProjectSpec
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
 from schemas.specs import LayerSelection, Precision
-from schemas.tables import PROJECTIONS
+from schemas.tables import IMAGE_LIST, PROJECTIONS
 
 _ROWS_A_GROUP = 512  # pictures of about 20 KB: row groups of about 20 MB
 _ROUNDING: dict[Precision, float] = {"fp32": 0.0, "tf32": 5e-3, "bf16": 5e-2}
@@ -173,7 +173,7 @@ def _images_with_patches(
 
 
 def _work_through(work: _Work) -> Manifest:
-    work.store.put_image_list(work.images)
+    work.store.put_work_list(IMAGE_LIST, work.images)
     plan = work.store.open_plan(work.plan)
     summary = engine.run_plan(
         work.stage, work.store, parts(work.stage.layers), plan.shards, threads=work.threads

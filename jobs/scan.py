@@ -31,6 +31,7 @@ from schemas.jobs import ScanSpec
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
 from schemas.specs import PreprocessSpec
 from schemas.tables import (
+    IMAGE_LIST,
     SCAN_IMAGES,
     SCAN_LAYERS,
     SCAN_REJECTS,
@@ -131,7 +132,7 @@ def _identity(
 
 
 def _work_through(work: _Work) -> Manifest:
-    work.store.put_image_list(work.rows)
+    work.store.put_work_list(IMAGE_LIST, work.rows)
     plan = work.store.open_plan(work.plan)
     summary = engine.run_plan(
         work.stage, work.store, scan_tables.PARTS, plan.shards, threads=work.threads

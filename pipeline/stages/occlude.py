@@ -6,6 +6,7 @@ The invariant: a picture's rows depend on the picture and the plan alone.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from schemas.errors import DatasetError, ModelError
 from schemas.jobs import OccludeSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
-from schemas.tables import OCCLUSION_MAPS, OCCLUSION_PICTURES
+from schemas.tables import IMAGE_LIST, OCCLUSION_MAPS, OCCLUSION_PICTURES
 
 PARTS = {"pictures": OCCLUSION_PICTURES, "maps": OCCLUSION_MAPS}
 """What a shard of the occlusion gives: the final tables' own rows."""
@@ -87,7 +88,7 @@ class OccludeStage:
             for window in self.spec.windows
         ]
         self._loader = ImageLoader(
-            JobStore(self.folder).image_rows,
+            partial(JobStore(self.folder).work_rows, IMAGE_LIST),
             preprocess=self.preprocess,
             data=self.data,
             batch_size=4,

@@ -9,6 +9,7 @@ import io
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from pipeline.store.run import open_run
 from schemas.errors import DatasetError, ModelError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
-from schemas.tables import PROJECTIONS, Table
+from schemas.tables import IMAGE_LIST, PROJECTIONS, Table
 
 _BOX = ["box_y0", "box_x0", "box_y1", "box_x1"]
 _OUTSIDE = 128
@@ -105,7 +106,7 @@ class ProjectStage:
         self._usual = {str(layer): float(size) for layer, size in sizes.median().items()}
         self._encoders = ThreadPoolExecutor(self.resources.decode_threads)
         self._loader = ImageLoader(
-            JobStore(self.folder).image_rows,
+            partial(JobStore(self.folder).work_rows, IMAGE_LIST),
             preprocess=self.preprocess,
             data=self.data,
             batch_size=self.batch_size,

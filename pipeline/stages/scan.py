@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 import torch
@@ -35,6 +36,7 @@ from schemas.specs import (
     PreprocessSpec,
     Resources,
 )
+from schemas.tables import IMAGE_LIST
 
 
 @dataclass
@@ -82,7 +84,7 @@ class ScanStage:
         self._dtype = prepare(loaded.module, self._device, self.precision)
         self._run = network.runner(self.layers)
         self._loader = ImageLoader(
-            JobStore(self.folder).image_rows,
+            partial(JobStore(self.folder).work_rows, IMAGE_LIST),
             preprocess=self.preprocess,
             data=self.data,
             batch_size=self.batch_size,

@@ -48,10 +48,9 @@ class JobFolder:
         """The plan of the work under way."""
         return join(self.work, "plan.json")
 
-    @property
-    def image_list(self) -> str:
-        """The list of images that the plan's shards are slices of."""
-        return join(self.work, "image_list.parquet")
+    def work_list(self, table: str) -> str:
+        """The work list, a table of this name, that the plan's shards are slices of."""
+        return join(self.work, f"{table}.parquet")
 
     @property
     def done_folder(self) -> str:

@@ -16,6 +16,7 @@ from schemas.errors import DatasetError, ModelError
 from schemas.jobs import OccludeSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
+from schemas.tables import IMAGE_LIST
 from tests.tiny_pictures import draw
 
 
@@ -26,7 +27,7 @@ def stage(tmp_path: Path) -> OccludeStage:
     data = DatasetSpec(uri=str(tmp_path / "pictures"))
     model = ModelSpec(arch=f"{nets.__file__}:small", weights="random", trust_code=True)
     folder = JobFolder(str(tmp_path / "run"), "occlude")
-    JobStore(folder).put_image_list(list_images(data))
+    JobStore(folder).put_work_list(IMAGE_LIST, list_images(data))
     return OccludeStage(
         folder=folder,
         model=model,

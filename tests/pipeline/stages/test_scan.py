@@ -26,6 +26,7 @@ from pipeline.store.layout import JobFolder
 from schemas.errors import WorkerError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
+from schemas.tables import IMAGE_LIST
 from tests.reference import (
     feature_maps,
     prediction,
@@ -69,7 +70,7 @@ def make(tmp_path: Path) -> MakeStage:
     ) -> ScanStage:
         folder = JobFolder(str(tmp_path / f"run-{len(made)}"), "scan")
         rows = list_rows([str(uri) for uri in uris], **({"label": labels} if labels else {}))
-        JobStore(folder).put_image_list(number_rows(rows))
+        JobStore(folder).put_work_list(IMAGE_LIST, number_rows(rows))
         model = ModelSpec(arch=f"{nets.__file__}:{net}", weights="random", trust_code=True)
         plain = ScanStage(
             folder=folder,

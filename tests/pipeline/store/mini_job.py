@@ -130,11 +130,11 @@ def _run(store: JobStore) -> None:
     store.require_same_plan(plan())
     if store.published():
         return
-    store.put_image_list(image_list())
+    store.put_work_list(tables.IMAGE_LIST, image_list())
     standing = store.open_plan(plan())
     for shard in standing.shards:
         if store.marker(shard.index) is None:
-            output = process(store.image_rows(shard.start, shard.stop))
+            output = process(store.work_rows(tables.IMAGE_LIST, shard.start, shard.stop))
             store.commit_shard(shard, output, CONTRACTS, {"images": shard.stop - shard.start}, 0.5)
     markers = store.markers()
     if len(markers) < len(SHARDS) and store.published():

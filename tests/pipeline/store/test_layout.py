@@ -13,7 +13,7 @@ def test_job_folder_paths_are_those_of_the_contract(run: str):
     assert folder.manifest == f"{root}/manifest.json"
     assert folder.work == f"{root}/_work"
     assert folder.plan == f"{root}/_work/plan.json"
-    assert folder.image_list == f"{root}/_work/image_list.parquet"
+    assert folder.work_list("image_list") == f"{root}/_work/image_list.parquet"
     assert folder.done_folder == f"{root}/_work/done"
     assert folder.done(12) == f"{root}/_work/done/00012.json"
     assert folder.part(12, "abc", "part_top") == f"{root}/_work/parts/00012-abc-part_top.parquet"
