@@ -14,13 +14,14 @@ from pathlib import PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.discover import Folder, absolute, expand, find_files, kind_of
+from pipeline.data.discover import absolute, expand
 from pipeline.data.image_rows import PICTURE_EXTENSIONS, folder_rows, number_rows
 from pipeline.data.sources.manifest import csv_rows
 from pipeline.data.sources.parquet import parquet_rows
 from pipeline.data.sources.tar import tar_rows
 from pipeline.io import objects
-from schemas.errors import DatasetError
+from pipeline.io.browse import Folder, find_files, kind_of
+from schemas.errors import DatasetError, SpecError
 from schemas.secrets import mask
 from schemas.specs import DatasetSpec
 
@@ -66,6 +67,8 @@ def list_images(spec: DatasetSpec) -> pa.Table:
     uri = absolute(spec.uri)
     try:
         rows = _rows(uri, spec.limit)
+    except SpecError as error:
+        raise DatasetError(str(error)) from error
     except FileNotFoundError as error:
         raise DatasetError(f"{mask(uri)}: not found ({error}); check the path") from error
     except PermissionError as error:

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import csv
 
-from pipeline.data.discover import absolute, join_relative, kind_of
+from pipeline.data.discover import absolute, join_relative
 from pipeline.data.parquet_images import open_parquet
 from pipeline.io import objects
+from pipeline.io.browse import kind_of
 from schemas.errors import DatasetError
 from schemas.secrets import mask
 from schemas.specs import PreprocessSpec

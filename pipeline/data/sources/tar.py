@@ -17,8 +17,8 @@ from typing import IO
 
 import pyarrow as pa
 
-from pipeline.data.discover import open_stream
 from pipeline.data.image_rows import PICTURE_EXTENSIONS, as_text, list_rows
+from pipeline.io.browse import open_stream
 from pipeline.io.retry import with_retry
 from schemas.errors import DatasetError
 from schemas.secrets import mask

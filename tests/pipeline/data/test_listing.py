@@ -165,6 +165,11 @@ def test_list_images_of_what_cannot_be_listed_says_what_is_there(
         listed(tmp_path / uri)
 
 
+def test_list_images_of_an_unknown_kind_of_url_names_the_way_out():
+    with pytest.raises(DatasetError, match="install its fsspec package"):
+        listed("nosuch://bucket/a")
+
+
 def test_list_images_of_empty_lists_is_refused(tmp_path: Path):
     (tmp_path / "list.csv").write_text("path\n")
     (tmp_path / "s.tar").write_bytes(tar_bytes("a.txt"))
