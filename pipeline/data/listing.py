@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.discover import absolute, expand
-from pipeline.data.image_rows import PICTURE_EXTENSIONS, folder_rows, number_rows
-from pipeline.data.sources.manifest import csv_rows
+from pipeline.data.image_rows import PICTURE_EXTENSIONS, number_rows
+from pipeline.data.sources.csv import csv_rows
+from pipeline.data.sources.folder import folder_rows
 from pipeline.data.sources.parquet import parquet_rows
 from pipeline.data.sources.tar import tar_rows
 from pipeline.io import objects
