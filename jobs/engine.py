@@ -17,6 +17,7 @@ from pipeline.runtime.run import default_threads, run_shards
 from pipeline.runtime.worker import RunSummary
 from pipeline.stages.contract import Stage
 from pipeline.store.commit import JobStore
+from pipeline.store.layout import numbered_file
 from schemas.errors import SpecError, StoreError
 from schemas.manifest import FileRecord, Manifest, Plan, Shard
 from schemas.specs import Resources
@@ -90,7 +91,7 @@ def put_by_rows(
     waiting: list[pa.Table] = []
 
     def put() -> None:
-        name = f"{contract.name}-{len(records):05d}.parquet"
+        name = numbered_file(contract.name, len(records))
         records.append(store.put_table(contract, name, pa.concat_tables(waiting)))
         waiting.clear()
 

@@ -24,7 +24,7 @@ from pipeline.runtime.worker import RunSummary
 from pipeline.stages import scan_tables
 from pipeline.stages.scan import ScanStage
 from pipeline.store.commit import JobStore
-from pipeline.store.layout import JobFolder, layer_file
+from pipeline.store.layout import JobFolder, layer_file, only_file
 from pipeline.store.provenance import collect
 from schemas.errors import TooManyRejectsError
 from schemas.jobs import ScanSpec
@@ -190,4 +190,4 @@ def _merge(work: _Work, plan: Plan) -> dict[str, tuple[FileRecord, ...]]:
 
 
 def _put_one(store: JobStore, contract: Table, rows: pa.Table) -> FileRecord:
-    return store.put_table(contract, f"{contract.name}.parquet", rows)
+    return store.put_table(contract, only_file(contract.name), rows)

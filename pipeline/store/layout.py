@@ -1,6 +1,7 @@
-"""Every path of a run, and nowhere else.
+"""The names of all files and folders that jobs keep in a run; no other module makes one up.
 
-Invariant: no other module puts together the name of a file or folder inside a run.
+Below a table's folder a file is named here as well; what a gallery has in its folder is its own
+affair.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class JobFolder:
 
     def work_list(self, table: str) -> str:
         """The work list, a table of this name, that the plan's shards are slices of."""
-        return join(self.work, f"{table}.parquet")
+        return join(self.work, only_file(table))
 
     @property
     def done_folder(self) -> str:
@@ -82,14 +83,29 @@ class JobFolder:
         return join(self.url, path)
 
 
+def only_file(table: str) -> str:
+    """The file of a table that has one: ``units.parquet``."""
+    return f"{table}.parquet"
+
+
+def numbered_file(table: str, number: int) -> str:
+    """One file of a table that is cut by rows, from 0: ``images-00000.parquet``."""
+    return f"{table}-{number:05d}.parquet"
+
+
 def layer_file(position: int, layer: str) -> str:
-    """The file of one layer in a table that has one file a layer: ``007-features.7.parquet``.
+    """The file of one layer in a table that has one per layer: ``007-features.7.parquet``."""
+    return f"{layer_stem(position, layer)}.parquet"
+
+
+def layer_stem(position: int, layer: str) -> str:
+    """A layer's name as a file's, without an ending: ``007-features.7``.
 
     Args:
         position: the layer's order in the network, from 0; keeps names unique and sorted.
         layer: the node's name; what a file system or a URL could misread becomes ``_``.
     """
-    return f"{position:03d}-{_safe(layer)}.parquet"
+    return f"{position:03d}-{_safe(layer)}"
 
 
 def may_hold_layer(filename: str, layer: str) -> bool:

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.store.layout import JobFolder, layer_file, may_hold_layer, shard_of_marker
+from pipeline.store.layout import (
+    JobFolder,
+    layer_file,
+    layer_stem,
+    may_hold_layer,
+    numbered_file,
+    only_file,
+    shard_of_marker,
+)
 
 
 @pytest.mark.parametrize("run", ["runs/a", "runs/a/", "/data/a", "s3://bucket/a"])
@@ -29,8 +37,14 @@ def test_job_folder_relative_and_at_are_inverse():
     assert folder.at("units/all.parquet") == url
 
 
+def test_files_of_a_table_are_named_by_it_and_by_their_number():
+    assert only_file("units") == "units.parquet"
+    assert numbered_file("images", 12) == "images-00012.parquet"
+
+
 def test_layer_file_of_a_plain_name_keeps_it():
     assert layer_file(7, "features.7") == "007-features.7.parquet"
+    assert layer_stem(7, "features.7") == "007-features.7"
 
 
 @pytest.mark.parametrize("layer", ["../../etc", "a/b c", "x" * 500, "größe", "a?b#c%d", ".."])
