@@ -1,4 +1,4 @@
-"""Names of a data set's files: made absolute, seen from a manifest's folder, expanded."""
+"""Paths and URLs of a data set: made absolute, joined to a manifest's folder, globs expanded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A data set's location to its image list.
+"""The image list of a data set: a folder, a manifest, Parquet files or tar shards.
 
-Invariant: the same data give the same rows in the same order, image_id 0 to n-1; what stands at
-the location is found by looking, and what is ambiguous is an error, never a guess.
+The same data give the same rows in the same order. The kind of a data set is found by looking, and
+what is ambiguous is an error, never a guess.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Where the objects of a data set lie, and where that is in the network's input frame.
+"""Bounding boxes of the objects in a data set, and their coordinates in the network's input frame.
 
-Invariant: boxes are read in the pixels of the picture as it is shown, and follow it through resize
-and crop as `pipeline.data.preprocess.to_frame` takes it; a value that cannot be a box is an error
-that names its row.
+Boxes are given in pixels of the picture as it is shown (EXIF applied), and follow it through resize
+and crop as `pipeline.data.preprocess.to_frame` takes it.
 """
 
 from __future__ import annotations

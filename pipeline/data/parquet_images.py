@@ -1,8 +1,4 @@
-"""Image bytes that stand in Parquet files, one image per row.
-
-Invariant: a row group is fetched once while threads read its rows in order, and no more than
-`ParquetImages.groups_kept` of them are held.
-"""
+"""Reading single images out of Parquet files that hold one image's bytes per row."""
 
 from __future__ import annotations
 
@@ -56,7 +52,8 @@ def _is_binary(kind: pa.DataType) -> bool:
 class ParquetImages:
     """Reads single images, keeping the row groups that were opened last.
 
-    Safe to share between threads; they take turns, since neighbours want the same row group.
+    A row group is fetched once while threads read its rows in order. Safe to share between threads;
+    they take turns, since neighbours want the same row group.
 
     Args:
         groups_kept: row groups held in memory.

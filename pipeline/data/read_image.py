@@ -1,7 +1,7 @@
-"""The bytes of one listed image, wherever they stand.
+"""The bytes of one listed image: from a file, a byte range of a tar, or a row of a Parquet file.
 
-Invariant: an image that is absent, forbidden, empty or too large is an `ImageRejectedError`; a
-store that does not answer is not the image's fault and stays a `StoreUnavailableError`.
+An image that is absent, forbidden, empty or too large is an `ImageRejectedError`; a store that does
+not answer is not the image's fault and stays a `StoreUnavailableError`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects on a mounted file system.
+"""Write-once objects on a mounted file system.
 
 Invariant: a name is either absent or holds its whole content on the disk, whenever the process
 or the machine dies.

@@ -1,7 +1,4 @@
-"""A file-like view of one object, for readers of Parquet that need a few ranges of it.
-
-Invariant: every byte comes through `pipeline.io.objects`, so with its patience.
-"""
+"""A file-like view of one object, for readers of Parquet that need a few ranges of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Waits for a store that is briefly away, and tells that from an answer that will not change.
-
-Invariant: only errors that another try can cure are retried, and none is retried for ever.
-"""
+"""Retries of calls to a store, and which errors are worth one: timeouts, lost connections, 5xx."""
 
 from __future__ import annotations
 
@@ -88,7 +85,7 @@ def with_retry(action: Callable[[], Answer], what: str, timeout_s: float = 60.0)
         timeout_s: seconds after which no new try begins.
 
     Raises:
-        StoreUnavailableError: still failing when the patience is used up.
+        StoreUnavailableError: still failing after ``timeout_s``.
         PermissionError: the store's library found no credentials.
         Exception: whatever ``action`` raised, unchanged, if another try cannot cure it.
     """

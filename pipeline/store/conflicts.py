@@ -1,6 +1,6 @@
-"""What to say where two runs claim one place, or one takes away what the other reads.
+"""Errors of two runs in one folder: another plan, other results, or work that was taken away.
 
-Invariant: every message names the place, both claims and the way out.
+Every message names the object, what both runs have there, and what to do.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def encode(contract: Table, rows: pa.Table, *, row_group_rows: int = ROW_GROUP_R
     Args:
         contract: what the table promises.
         rows: the rows, in the contract's order; their metadata are ignored.
-        row_group_rows: rows a row group; 20,000 to 100,000, fewer where rows hold pictures.
+        row_group_rows: rows per row group; 20,000 to 100,000, fewer where rows hold pictures.
 
     Returns:
         The file; the same bytes for equal rows, however they are chunked.
@@ -28,7 +28,7 @@ def encode(contract: Table, rows: pa.Table, *, row_group_rows: int = ROW_GROUP_R
             stands twice, or the rows are not in the contract's order.
     """
     require_schema(contract, rows.schema)
-    # Page borders follow the chunks of a column, so one chunk a column makes the bytes repeat.
+    # Page borders follow the chunks of a column, so one chunk per column makes the bytes repeat.
     table = pa.Table.from_arrays(rows.combine_chunks().columns, schema=contract.schema)
     require_values(contract, table)
     sink = pa.BufferOutputStream()

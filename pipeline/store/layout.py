@@ -1,7 +1,6 @@
 """The names of all files and folders that jobs keep in a run; no other module makes one up.
 
-Below a table's folder a file is named here as well; what a gallery has in its folder is its own
-affair.
+That is tables, records and work; the pages in a gallery's folder are named by the report.
 """
 
 from __future__ import annotations

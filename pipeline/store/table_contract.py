@@ -135,7 +135,7 @@ def _values(rows: pa.Table, row: int, columns: Sequence[str]) -> str:
 
 
 def _outline(schema: pa.Schema) -> list[str]:
-    """One line a column: name, type, nullability. What two schemas must share."""
+    """One line per column: name, type, nullability. What two schemas must share."""
     return [
         f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema
     ]

@@ -1,6 +1,6 @@
 """Parquet files to rows of the image list: manifests, and tables that hold the images' bytes.
 
-Invariant: no image bytes are read for listing.
+No image bytes are read for listing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tar shards to rows of the image list (WebDataset's layout).
+"""Tar shards (WebDataset's layout) to rows of the image list.
 
-Invariant: an image is the byte range [offset, offset + length) of an uncompressed tar, so that it
-can be read alone; rows stand in the order of the shards, then of their members.
+A row is the byte range [offset, offset + length) of an uncompressed tar, so that an image can be
+read alone; rows stand in the order of the shards, then of their members.
 """
 
 from __future__ import annotations
