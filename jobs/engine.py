@@ -207,7 +207,7 @@ def _plan(info: JobInfo, work: Work, frame: dict[str, Any]) -> Plan:
 
 
 def _work_through(spec: JobSpec, work: Work, store: JobStore, plan: Plan) -> Manifest:
-    store.put_image_list(work.items)
+    store.put_work_list(work.contract, work.items)
     plan = store.open_plan(plan)
     contracts = dict(work.stage.parts)
     done = _run_shards(work.stage, store, contracts, plan)

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from pipeline.data.listing import dataset_digest, list_images
 from pipeline.models.network import Network, open_network
 from pipeline.stages.model_stage import ScanSource
-from pipeline.store import open_run
-from pipeline.store.encode import Run
+from pipeline.store.run import Run, open_run
 from schemas.errors import DatasetError, LayerError, nearest
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Manifest

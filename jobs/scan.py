@@ -16,9 +16,9 @@ from pipeline.models.network import Network, open_network, select_layers
 from pipeline.stages import scan_tables
 from pipeline.stages.model_stage import ScanSource
 from pipeline.stages.scan import ScanStage
-from pipeline.store import open_run
 from pipeline.store.layout import layer_file
 from pipeline.store.parts import Parts
+from pipeline.store.run import open_run
 from schemas.errors import TooManyRejectsError
 from schemas.jobs.scan import (
     SCAN_IMAGES,

@@ -12,8 +12,8 @@ from collections import Counter
 from typing import Literal
 
 from pipeline.io.objects import list_folders
-from pipeline.store import JobFolder, JobStore, WorkGoneError
-from schemas.errors import NotPublishedError
+from pipeline.store import JobFolder, JobStore
+from schemas.errors import NotPublishedError, WorkGoneError
 from schemas.manifest import Manifest, Marker, Plan
 
 

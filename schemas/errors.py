@@ -13,6 +13,7 @@ UnitscopeError
     ├── NotPublishedError      a table is read before its job has published it
     └── StoreError             the run folder cannot be trusted or reached
         ├── StoreUnavailableError   no answer within the patience that was given
+        ├── WorkGoneError           the work under way was taken away: another run ended
         ├── UnsafeStoreError        the store ignores "put if absent"
         ├── ContentConflictError    two different contents claim one write-once name
         └── SchemaMismatchError     a table does not have the schema that it promises
@@ -81,6 +82,10 @@ class StoreError(JobError):
 
 class StoreUnavailableError(StoreError):
     """The store gave no answer within the patience that was given."""
+
+
+class WorkGoneError(StoreError):
+    """An object of the work folder is gone: look at `JobStore.published`, another run ended."""
 
 
 class UnsafeStoreError(StoreError):

@@ -64,8 +64,9 @@ class Table:
         job: the job that writes it (a folder of the run).
         name: the table's folder.
         columns: in their order.
-        key: the columns that identify a row.
-        sort: the columns that the rows are sorted by ("layer" by position in the network).
+        key: the columns that identify a row; no two rows of a file agree in all of them.
+        sort: the columns that the rows of a file are sorted by, ascending, or descending after a
+            "-"; the rows of one "layer" stand together, layers in the order of the network.
     """
 
     job: str

@@ -46,6 +46,13 @@ TESTS_ACROSS = {
     "jobs/test_hostile_specs.py": "wrong specs meet the flags, the specs and every job's checks",
 }
 
+OPENING = {
+    "glob", "iterdir", "mkdir", "open", "read_bytes", "read_text", "scandir", "touch", "unlink",
+    "walk", "write_bytes", "write_text",
+}  # fmt: skip
+OPENING_OF_LIBRARIES = {"Image.open", "tarfile.open"}
+"""Given bytes or a stream that is open, never a path."""
+
 ANYWHERE = {"/", "/app", "/data", "/home", "/opt", "/runs", "/srv", "/tmp", "/usr", "/usr/local"}
 """Places that a file may name although this checkout, or its Python, happens to be there."""
 
@@ -96,6 +103,21 @@ def _imports(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{_name(file)}:{node.lineno} imports relatively"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _root(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+def _opens(file: Path) -> Iterator[int]:
+    """Lines that call ``open``, or a method that opens, lists or writes files, of no library."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        method = called.rpartition(".")[2] if "." in called else None
+        if called == "open" or (method in OPENING and called not in OPENING_OF_LIBRARIES):
+            yield node.lineno
 
 
 def _run(code: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -157,7 +179,7 @@ def test_imports_of_a_package_point_downwards_only(package: str):
         f"{_name(file)} imports {name}"
         for file in _sources(package)
         for name in _imports(file)
-        if name.split(".")[0] in FORBIDDEN[package]
+        if _root(name) in FORBIDDEN[package]
     ]
 
     assert wrong == []
@@ -179,11 +201,32 @@ def test_ray_is_imported_under_runtime_only():
     wrong = [
         _name(file)
         for file in _sources(*PACKAGES)
-        if not _name(file).startswith("pipeline/runtime/")
-        and any(name.split(".")[0] == "ray" for name in _imports(file))
+        if not _name(file).startswith("pipeline/runtime/") and "ray" in map(_root, _imports(file))
     ]
 
     assert wrong == []
+
+
+def test_io_imports_of_this_project_schemas_only():
+    own = [
+        f"{_name(file)} imports {name}"
+        for file in _sources("pipeline/io")
+        for name in _imports(file)
+        if _root(name) in PACKAGES and not name.startswith(("schemas.", "pipeline.io"))
+    ]
+
+    assert own == []
+
+
+def test_files_and_stores_of_a_data_set_or_a_run_are_opened_under_io_only():
+    """fsspec nowhere else at all; in the rooms that read data and runs, no file either."""
+    elsewhere = [file for file in _sources(*PACKAGES) if file.parent != ROOT / "pipeline" / "io"]
+    fsspec = [_name(file) for file in elsewhere if "fsspec" in map(_root, _imports(file))]
+    rooms = _sources("pipeline/data", "pipeline/store")
+    opened = [f"{_name(file)}:{line}" for file in rooms for line in _opens(file)]
+
+    assert fsspec == []
+    assert opened == []
 
 
 def test_schemas_in_a_fresh_process_load_nothing_heavy(tmp_path: Path):

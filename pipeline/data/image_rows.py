@@ -1,7 +1,4 @@
-"""Columns of the image list, put together without an object a row.
-
-Invariant: every table that leaves here has the columns of `schemas.tables.IMAGE_LIST`, in order.
-"""
+"""Rows of the image list (`schemas.tables.IMAGE_LIST`), built column by column."""
 
 from __future__ import annotations
 
@@ -72,26 +69,8 @@ def label_by_class(rows: pa.Table) -> pa.Table:
     # Sorted in Python, whose order is by code point; that of Arrow is not promised.
     classes = sorted(pc.unique(names.drop_null()).to_pylist())
     labels = pc.index_in(names, value_set=pa.array(classes, pa.string()), skip_nulls=True)
-    place = rows.schema.get_field_index("label")
-    return rows.set_column(place, rows.schema.field(place), labels.cast(pa.int32()))
-
-
-def folder_rows(root: str, names: Sequence[str]) -> pa.Table:
-    """A folder of pictures: the first part of a name with a slash is its class.
-
-    A file whose name is not UTF-8 cannot be named by a row. Its row has the folder for container
-    and no place in it, which is a reject when it is read; another file is never read instead.
-
-    Args:
-        root: the folder, absolute.
-        names: relative paths, sorted.
-    """
-    shown = [as_text(name) for name in names]
-    heads = (name.partition("/") for name in shown)
-    classes = [head if slash else None for head, slash, _ in heads]
-    containers = [None if each == name else root for each, name in zip(shown, names, strict=True)]
-    uris = [f"{root}/{name}" for name in shown]
-    return label_by_class(list_rows(uris, class_name=classes, container=containers))
+    index = rows.schema.get_field_index("label")
+    return rows.set_column(index, rows.schema.field(index), labels.cast(pa.int32()))
 
 
 def as_text(name: str) -> str:

@@ -1,7 +1,7 @@
-"""A data set's location to its image list.
+"""The image list of a data set: a folder, a manifest, Parquet files or tar shards.
 
-Invariant: the same data give the same rows in the same order, image_id 0 to n-1; what stands at
-the location is found by looking, and what is ambiguous is an error, never a guess.
+The same data give the same rows in the same order. The kind of a data set is found by looking, and
+what is ambiguous is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from pathlib import PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.discover import Folder, absolute, expand, find_files, look
-from pipeline.data.image_rows import PICTURE_EXTENSIONS, folder_rows, number_rows
-from pipeline.data.sources.manifest import csv_rows
+from pipeline.data.discover import absolute, expand
+from pipeline.data.image_rows import PICTURE_EXTENSIONS, number_rows
+from pipeline.data.sources.csv import csv_rows
+from pipeline.data.sources.folder import folder_rows
 from pipeline.data.sources.parquet import parquet_rows
 from pipeline.data.sources.tar import tar_rows
 from pipeline.io import objects
-from schemas.errors import DatasetError
+from pipeline.io.browse import Folder, find_files, kind_of
+from schemas.errors import DatasetError, SpecError
 from schemas.secrets import mask
 from schemas.specs import DatasetSpec
 
@@ -66,6 +68,8 @@ def list_images(spec: DatasetSpec) -> pa.Table:
     uri = absolute(spec.uri)
     try:
         rows = _rows(uri, spec.limit)
+    except SpecError as error:
+        raise DatasetError(str(error)) from error
     except FileNotFoundError as error:
         raise DatasetError(f"{mask(uri)}: not found ({error}); check the path") from error
     except PermissionError as error:
@@ -95,25 +99,25 @@ def dataset_digest(rows: pa.Table) -> str:
                 values.update(b"".join(data))
             else:
                 values.update(chunk.fill_null(0).to_numpy().astype("<i8").tobytes())
-        for part in (valid, sizes, values):
-            digest.update(part.digest())
+        for each in (valid, sizes, values):
+            digest.update(each.digest())
     return digest.hexdigest()
 
 
 def _rows(uri: str, limit: int | None) -> pa.Table:
-    found = look(uri)
+    found = kind_of(uri)
     if found == "folder":
         return _folder(find_files(uri), limit)
     if found == "file":
         return _file(uri, limit)
-    places = expand(uri)
-    if places == [uri]:
+    urls = expand(uri)
+    if urls == [uri]:
         raise DatasetError(f"{mask(uri)}: not found; {_WAYS}")
-    kinds = Counter(PurePosixPath(place).suffix.lower() for place in places)
+    kinds = Counter(PurePosixPath(url).suffix.lower() for url in urls)
     if kinds.keys() == {".tar"}:
-        return tar_rows(places, limit)
+        return tar_rows(urls, limit)
     if kinds.keys() == {".parquet"}:
-        return parquet_rows(places)
+        return parquet_rows(urls)
     there = ", ".join(f"{count} {suffix or 'without one'}" for suffix, count in kinds.items())
     raise DatasetError(
         f"{mask(uri)}: matches {there or 'nothing'}; a glob or braces must match .tar files only, "
@@ -136,8 +140,8 @@ def _folder(folder: Folder, limit: int | None) -> pa.Table:
     names = [name for name in folder.names if PurePosixPath(name).suffix.lower() in wanted]
     if there == ["pictures"]:
         return folder_rows(folder.root, names)
-    places = [f"{folder.root}/{name}" for name in names]
-    return tar_rows(places, limit) if there == ["tar shards"] else parquet_rows(places)
+    urls = [f"{folder.root}/{name}" for name in names]
+    return tar_rows(urls, limit) if there == ["tar shards"] else parquet_rows(urls)
 
 
 def _unclear(folder: Folder, suffixes: Counter[str], there: list[str]) -> DatasetError:

@@ -1,6 +1,6 @@
 """Batches of input frames, read and decoded ahead of the network.
 
-Invariant: which image stands at which place of which batch is arithmetic on the shard; neither
+Invariant: which image stands in which slot of which batch is arithmetic on the shard; neither
 rejects, threads, timing nor the read-ahead hint change a byte of a batch.
 """
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.data.decode import decode
-from pipeline.data.parquet_images import CellReader
+from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from schemas.errors import DatasetError, ImageRejectedError
@@ -40,7 +40,7 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """``batch_size`` places of one shard; S is the preprocessing's ``crop_px``.
+    """``batch_size`` slots, filled from one shard; S is the preprocessing's ``crop_px``.
 
     Attributes:
         frames: uint8 [batch_size, 3, S, S], contiguous, before `preprocess.normalise`; zeros where
@@ -81,14 +81,14 @@ class _Pending:
         image_ids = torch.full((size,), -1, dtype=torch.int64)
         heights, widths = torch.zeros(2, size, dtype=torch.int32)
         rejects = []
-        for place, (image, done) in enumerate(zip(self.images, self.done, strict=True)):
-            image_ids[place] = image.image_id
+        for slot, (image, done) in enumerate(zip(self.images, self.done, strict=True)):
+            image_ids[slot] = image.image_id
             result = done.result()
             if isinstance(result, Reject):
                 rejects.append(result)
             else:
-                valid[place] = True
-                heights[place], widths[place] = result
+                valid[slot] = True
+                heights[slot], widths[slot] = result
         return Batch(self.frames, valid, image_ids, heights, widths, tuple(rejects), self.rows)
 
 
@@ -101,7 +101,7 @@ class ImageLoader:
         rows: gives the rows [start, stop) of the image list, `schemas.tables.IMAGE_LIST`.
         preprocess: from decoded pixels to the input frame.
         data: for ``max_pixels``.
-        batch_size: places a batch.
+        batch_size: slots per batch.
         threads: images in work at once.
     """
 
@@ -118,7 +118,7 @@ class ImageLoader:
         self._preprocess = preprocess
         self._max_pixels = data.max_pixels
         self._batch_size = batch_size
-        self._cells = CellReader()
+        self._parquet = ParquetImages()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._ahead: tuple[Shard, deque[_Pending]] | None = None
 
@@ -158,10 +158,10 @@ class ImageLoader:
         submitted = len(pending)
         handed_over = False
         try:
-            for place in range(len(own)):
-                wanted = min(len(plan), place + 1 + BATCHES_AHEAD)
-                for part, start in plan[submitted:wanted]:
-                    pending.append(self._submit(part, start))
+            for number in range(len(own)):
+                wanted = min(len(plan), number + 1 + BATCHES_AHEAD)
+                for owner, start in plan[submitted:wanted]:
+                    pending.append(self._submit(owner, start))
                 submitted = max(submitted, wanted)
                 batch = pending[0].wait()
                 pending.popleft()
@@ -195,8 +195,8 @@ class ImageLoader:
         side = self._preprocess.crop_px
         frames = torch.zeros(self._batch_size, 3, side, side, dtype=torch.uint8)
         done = [
-            self._pool.submit(self._load, image, frame, excluded=place in shard.excluded)
-            for place, (image, frame) in enumerate(
+            self._pool.submit(self._load, image, frame, excluded=row in shard.excluded)
+            for row, (image, frame) in enumerate(
                 zip(images, frames[: len(images)], strict=True), start
             )
         ]
@@ -209,7 +209,7 @@ class ImageLoader:
         if excluded:
             return Reject(image.image_id, image.uri, "kills_worker", REJECT_REASONS["kills_worker"])
         try:
-            pixels = decode(read_bytes(image, self._cells), max_pixels=self._max_pixels)
+            pixels = decode(read_bytes(image, self._parquet), max_pixels=self._max_pixels)
             frame.copy_(to_frame(pixels, self._preprocess))
         except ImageRejectedError as error:
             return Reject(image.image_id, image.uri, error.reason, error.detail)

@@ -1,8 +1,7 @@
-"""Where the objects of a data set lie, and where that is in the network's input frame.
+"""Bounding boxes of the objects in a data set, and their coordinates in the network's input frame.
 
-Invariant: boxes are read in the pixels of the picture as it is shown, and follow it through resize
-and crop as `pipeline.data.preprocess.to_frame` takes it; a value that cannot be a box is an error
-that names its row.
+Boxes are given in pixels of the picture as it is shown (EXIF applied), and follow it through resize
+and crop as `pipeline.data.preprocess.to_frame` takes it.
 """
 
 from __future__ import annotations
@@ -10,22 +9,22 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
-from pyarrow import csv
 
-from pipeline.data.discover import absolute, join_relative, look
+from pipeline.data.discover import absolute, join_relative
 from pipeline.data.parquet_images import open_parquet
+from pipeline.data.sources.csv import header, text_columns
 from pipeline.io import objects
+from pipeline.io.browse import kind_of
 from schemas.errors import DatasetError
 from schemas.secrets import mask
 from schemas.specs import PreprocessSpec
 
 _EDGES = ("y0", "x0", "y1", "x1")
 _COLUMNS = ("path", "part", *_EDGES)
-_PARSE = csv.ParseOptions(newlines_in_values=True)
 
 
 class ObjectBox(NamedTuple):
@@ -53,7 +52,7 @@ def read_boxes(location: str) -> Boxes:
     """
     url = absolute(location)
     try:
-        columns = _csv_columns(objects.read(url), _COLUMNS)
+        table = text_columns(objects.read(url), _COLUMNS)
     except OSError as error:
         raise DatasetError(
             f"boxes: {mask(url)} cannot be read ({error}); check the path"
@@ -64,6 +63,7 @@ def read_boxes(location: str) -> Boxes:
             f"{', '.join(_COLUMNS)}"
         ) from error
     found: dict[str, list[ObjectBox]] = defaultdict(list)
+    columns = (column.to_pylist() for column in table.columns)
     for row, (path, part, *edges) in enumerate(zip(*columns, strict=True), start=1):
         try:
             found[_uri(path, url)].append(_box(part, edges))
@@ -132,29 +132,22 @@ def _cut(side: int, crop_px: int) -> int:
     return -((crop_px - side) // 2) if side < crop_px else round((side - crop_px) / 2.0)
 
 
-def _csv_columns(data: bytes, names: Sequence[str]) -> list[list[str]]:
-    """Columns of a CSV as text: no value is read as a number or a date."""
-    convert = csv.ConvertOptions(
-        include_columns=list(names), column_types=dict.fromkeys(names, pa.string())
-    )
-    table = csv.read_csv(pa.BufferReader(data), parse_options=_PARSE, convert_options=convert)
-    return [column.to_pylist() for column in table.columns]
-
-
 def _manifest_columns(url: str) -> list[list[object]]:
     """The columns path and boxes of a manifest; no columns where there are none."""
     names = ("path", "boxes")
     suffix = _without_query(url).lower().rpartition(".")[2]
-    if suffix not in ("csv", "parquet") or look(url) != "file":
+    if suffix not in ("csv", "parquet") or kind_of(url) != "file":
         return []
     if suffix == "parquet":
         file = open_parquet(url)
-        if set(names) <= set(file.schema_arrow.names):
-            return [file.read(columns=[name]).column(0).to_pylist() for name in names]
-        return []
+        if not set(names) <= set(file.schema_arrow.names):
+            return []
+        # One by one, in this order, where the file may have them in another.
+        return [file.read(columns=[name]).column(0).to_pylist() for name in names]
     data = objects.read(url)
-    header = csv.open_csv(pa.BufferReader(data), parse_options=_PARSE).schema.names
-    return [list(c) for c in _csv_columns(data, names)] if set(names) <= set(header) else []
+    if not set(names) <= set(header(data)):
+        return []
+    return [column.to_pylist() for column in text_columns(data, names).columns]
 
 
 def _without_query(url: str) -> str:

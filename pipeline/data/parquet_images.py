@@ -1,8 +1,4 @@
-"""Image bytes that stand in the cells of Parquet files.
-
-Invariant: a row group is fetched once while threads read its rows in order, and no more than
-`CellReader.groups_kept` of them are held.
-"""
+"""Reading single images out of Parquet files that hold one image's bytes per row."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.io import objects
-from pipeline.io.range_file import RangeReader
+from pipeline.io.range_file import RangeFile
 
 
 def open_parquet(url: str) -> pq.ParquetFile:
@@ -27,7 +23,7 @@ def open_parquet(url: str) -> pq.ParquetFile:
         StoreUnavailableError: no answer.
         pyarrow.ArrowInvalid: it is no Parquet file.
     """
-    return pq.ParquetFile(pa.PythonFile(RangeReader(url, objects.size(url)), mode="r"))
+    return pq.ParquetFile(pa.PythonFile(RangeFile(url, objects.size(url)), mode="r"))
 
 
 def bytes_column(schema: pa.Schema) -> str | None:
@@ -53,10 +49,11 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-class CellReader:
-    """Reads single cells, keeping the row groups that were opened last.
+class ParquetImages:
+    """Reads single images, keeping the row groups that were opened last.
 
-    Safe to share between threads; they take turns, since neighbours want the same row group.
+    A row group is fetched once while threads read its rows in order. Safe to share between threads;
+    they take turns, since neighbours want the same row group.
 
     Args:
         groups_kept: row groups held in memory.
@@ -69,7 +66,7 @@ class CellReader:
         self._opened: tuple[str, pq.ParquetFile, list[int]] | None = None
 
     def read(self, url: str, row: int) -> bytes | None:
-        """The bytes of one row's picture; None where the cell is null.
+        """The bytes of one row's picture; None where it is null.
 
         Args:
             url: the Parquet file.

@@ -1,7 +1,6 @@
-"""From decoded pixels to the network's input frame.
+"""Resize, centre crop and normalisation: from decoded pixels to the network's input frame.
 
-Invariant: frames and normalised values equal, bit for bit, what torchvision's own
-`ImageClassification` preset computes from the same pixels (with ``value_range`` 1).
+Bit for bit what torchvision's `ImageClassification` preset computes (with ``value_range`` 1).
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def to_frame(pixels: torch.Tensor, spec: PreprocessSpec) -> torch.Tensor:
 
 
 def normalise(frames: torch.Tensor, spec: PreprocessSpec, dtype: torch.dtype) -> torch.Tensor:
-    """``(value_range * frames / 255 - mean) / std`` a channel, computed in fp32.
+    """``(value_range * frames / 255 - mean) / std`` per channel, computed in fp32.
 
     Args:
         frames: uint8 [N, 3, S, S], on any device and in any memory format, which is kept.

@@ -1,7 +1,7 @@
-"""The bytes of one listed image, wherever they stand.
+"""The bytes of one listed image: from a file, a byte range of a tar, or a row of a Parquet file.
 
-Invariant: an image that is absent, forbidden, empty or too large is an `ImageRejectedError`; a
-store that does not answer is not the image's fault and stays a `StoreUnavailableError`.
+An image that is absent, forbidden, empty or too large is an `ImageRejectedError`; a store that does
+not answer is not the image's fault and stays a `StoreUnavailableError`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.data.parquet_images import CellReader
+from pipeline.data.parquet_images import ParquetImages
 from pipeline.io import objects
 from pipeline.io.retry import http_status
 from schemas.errors import ImageRejectedError
@@ -41,12 +41,12 @@ def image_rows(rows: pa.Table) -> list[ImageRow]:
     return [ImageRow(*values) for values in zip(*columns, strict=True)]
 
 
-def read_bytes(row: ImageRow, cells: CellReader, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """The whole file, the byte range of a tar, or the cell of a Parquet file.
+def read_bytes(row: ImageRow, parquet: ParquetImages, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The whole file, the byte range of a tar, or the value in a Parquet file.
 
     Args:
         row: which image.
-        cells: reads Parquet cells; share one between threads.
+        parquet: reads images that stand in Parquet files; share one between threads.
         max_bytes: more are rejected; a file is not read further than that.
 
     Returns:
@@ -60,7 +60,7 @@ def read_bytes(row: ImageRow, cells: CellReader, *, max_bytes: int = MAX_BYTES) 
     if row.length is not None and row.length > max_bytes:
         raise ImageRejectedError("too_large", f"{row.length} bytes, more than {max_bytes}")
     try:
-        data = _fetch(row, cells, max_bytes)
+        data = _fetch(row, parquet, max_bytes)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ImageRejectedError("missing", "there is no such file") from error
     except PermissionError as error:
@@ -78,7 +78,7 @@ def read_bytes(row: ImageRow, cells: CellReader, *, max_bytes: int = MAX_BYTES) 
     return _checked(data, row, max_bytes)
 
 
-def _fetch(row: ImageRow, cells: CellReader, max_bytes: int) -> bytes:
+def _fetch(row: ImageRow, parquet: ParquetImages, max_bytes: int) -> bytes:
     if row.container is None:
         path = objects.local_path(row.uri)
         # A pipe or a device could be read for ever.
@@ -93,15 +93,15 @@ def _fetch(row: ImageRow, cells: CellReader, max_bytes: int) -> bytes:
     if row.length is not None:
         return objects.read(row.container, row.offset, row.offset + row.length)
     try:
-        cell = cells.read(row.container, row.offset)
+        data = parquet.read(row.container, row.offset)
     except (pa.ArrowException, OSError) as error:
         # Arrow reports damaged pages as an OSError without a number.
         if isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "errno", None):
             raise
         raise ImageRejectedError("corrupt", "the Parquet file is damaged") from error
-    if cell is None:
+    if data is None:
         raise ImageRejectedError("missing", "the cell is null")
-    return cell
+    return data
 
 
 def _is_no_name(uri: str, error: Exception) -> bool:

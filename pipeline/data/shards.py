@@ -1,8 +1,4 @@
-"""How an image list is cut into shards.
-
-Invariant: the cut depends on the numbers alone, never on workers or machines; shards are disjoint,
-complete, in order, and every shard but the last holds exactly ``shard_size`` images.
-"""
+"""How a work list is cut into shards: by its length alone, never by workers or machines."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ def shard_plan(images: int, *, shard_size: int) -> tuple[Shard, ...]:
 
     Args:
         images: length of the image list, 0 or more.
-        shard_size: images a shard, 1 or more.
+        shard_size: images per shard, 1 or more.
 
     Returns:
         The shards in order, indexed from 0; none for an empty list.
@@ -41,7 +37,7 @@ def default_shard_size(images: int, batch_size: int) -> int:
 
     Args:
         images: length of the image list, 0 or more.
-        batch_size: images a batch, 1 or more.
+        batch_size: images per batch, 1 or more.
 
     Returns:
         A multiple of ``batch_size``: at least one batch, and at most the largest multiple that is

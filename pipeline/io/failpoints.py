@@ -1,8 +1,7 @@
-"""Places where a tester can have this process killed: every step of the commit protocol.
+"""Named points of the commit protocol at which a test can have this process killed.
 
 ``UNITSCOPE_CRASH_AT=NAME`` kills the process with SIGKILL when it comes to the point of that name,
 ``NAME:3`` when it comes there for the third time. Without the variable a point does nothing.
-Invariant: a point stands between two writes and touches neither.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ POINTS: Final = {
 _reached: Counter[str] = Counter()
 
 
-def reach(name: str) -> None:
+def failpoint(name: str) -> None:
     """Die here if the environment says so; ``name`` is one of `POINTS`."""
     wanted, _, nth = os.environ.get(VARIABLE, "").partition(":")
     if wanted != name:

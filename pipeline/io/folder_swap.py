@@ -1,7 +1,7 @@
-"""A folder that is replaced as a whole.
+"""Replacing a local folder as a whole: at its path stands the old one or the new one, complete.
 
-Invariant: at its path stands the old folder or the new one, whole; a writer that fails leaves the
-old one as it was, and what a killed writer left beside it goes with the next. Local folders only.
+A writer that fails leaves the old folder as it was; what a killed writer left beside it is removed
+by the next.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects on a mounted file system.
+"""Write-once objects on a mounted file system.
 
 Invariant: a name is either absent or holds its whole content on the disk, whenever the process
 or the machine dies.
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from pipeline.io.failpoints import reach
+from pipeline.io.failpoints import failpoint
 from schemas.errors import UnsafeStoreError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -105,7 +105,7 @@ def _write_synced(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data[:half])
         file.flush()
-        reach("file-half-written")
+        failpoint("file-half-written")
         file.write(data[half:])
         file.flush()
         os.fsync(file.fileno())

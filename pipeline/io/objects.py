@@ -1,9 +1,7 @@
-"""Write-once objects by path or URL: the only place that reads, writes, lists or deletes them.
+"""Write-once objects by path or URL: a name once put never changes, and is never seen half written.
 
-Invariant: a name once put never changes, and nobody sees it before it is whole. Paths without a
-scheme, and ``file://``, go to `pipeline.io.local`; every other URL to fsspec, each call with
-patience for a store that is briefly away. fsspec's listing caches are off, because another
-process's objects must be seen.
+Paths without a scheme, and ``file://``, go to `pipeline.io.local`; every other URL to fsspec, each
+call tried again while the store is briefly away.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from pipeline.io import local
-from pipeline.io.retry import http_status, with_patience
+from pipeline.io.retry import http_status, with_retry
 from schemas.errors import SpecError, StoreError, UnsafeStoreError
 from schemas.secrets import mask
 
@@ -42,6 +40,19 @@ def local_path(url: str) -> Path | None:
     return None if remote else Path(url)
 
 
+def file_system(url: str) -> tuple[AbstractFileSystem, str]:
+    """The fsspec driver of a URL, and the object's name in it; for `pipeline.io` alone."""
+    try:
+        # Without its caches of listings, because another process's objects must be seen.
+        system, name = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise SpecError(
+            f"{mask(url)}: no driver for this kind of URL ({mask(str(error))}); install its fsspec "
+            "package (s3fs, gcsfs ...) or take another place"
+        ) from error
+    return system, name
+
+
 def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """The bytes [start, end) of an object, all of it without bounds; bounds are not negative.
 
@@ -56,10 +67,8 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
         return local.read(path, start, end)
     if end is not None and end <= (start or 0):
         return b""
-    system, name = _remote(url)
-    data: bytes = with_patience(
-        lambda: system.cat_file(name, start=start, end=end), f"reading {url}"
-    )
+    system, name = file_system(url)
+    data: bytes = with_retry(lambda: system.cat_file(name, start=start, end=end), f"reading {url}")
     return data
 
 
@@ -135,8 +144,8 @@ def delete(url: str) -> None:
         if path is not None:
             path.unlink(missing_ok=True)
             return
-        system, name = _remote(url)
-        with_patience(lambda: _remove(system, name), f"deleting {url}")
+        system, name = file_system(url)
+        with_retry(lambda: _remove(system, name), f"deleting {url}")
 
 
 def delete_tree(folder: str) -> None:
@@ -154,15 +163,15 @@ def delete_tree(folder: str) -> None:
 
 
 def _delete_remote_tree(folder: str) -> None:
-    system, root = _remote(folder)
+    system, root = file_system(folder)
     try:
-        names = with_patience(lambda: system.find(root), f"listing {folder}")
+        names = with_retry(lambda: system.find(root), f"listing {folder}")
     except FileNotFoundError:
         return
     # One by one: fsspec's recursive rm reads brackets and stars in a name as a glob.
     with ThreadPoolExecutor(_DELETIONS_AT_ONCE) as pool:
         done = [
-            pool.submit(with_patience, lambda name=name: _remove(system, name), f"deleting {name}")
+            pool.submit(with_retry, lambda name=name: _remove(system, name), f"deleting {name}")
             for name in names
         ]
         for each in done:
@@ -189,7 +198,7 @@ def probe(folder: str) -> None:
         "or on GCS, or upgrade the server until it honours If-None-Match"
     )
     if local_path(url) is None:
-        system, _ = _remote(url)
+        system, _ = file_system(url)
         if getattr(system.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
             raise UnsafeStoreError(f"{mask(folder)}: its fsspec driver only looks first; {way_out}")
     try:
@@ -224,20 +233,9 @@ def _explained(url: str, done: str) -> Iterator[None]:
         ) from error
 
 
-def _remote(url: str) -> tuple[AbstractFileSystem, str]:
-    try:
-        system, name = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    except (ImportError, ValueError) as error:
-        raise SpecError(
-            f"{mask(url)}: no driver for this kind of URL ({mask(str(error))}); install its fsspec "
-            "package (s3fs, gcsfs ...) or take another place"
-        ) from error
-    return system, name
-
-
 def _remote_info(url: str) -> dict[str, Any]:
-    system, name = _remote(url)
-    info: dict[str, Any] = with_patience(lambda: system.info(name), f"looking at {url}")
+    system, name = file_system(url)
+    info: dict[str, Any] = with_retry(lambda: system.info(name), f"looking at {url}")
     return info
 
 
@@ -250,9 +248,9 @@ def _list(folder: str, *, folders: bool) -> list[str]:
 
 
 def _list_remote(folder: str, *, folders: bool) -> list[str]:
-    system, root = _remote(folder)
+    system, root = file_system(folder)
     try:
-        entries = with_patience(lambda: system.ls(root, detail=True), f"listing {folder}")
+        entries = with_retry(lambda: system.ls(root, detail=True), f"listing {folder}")
     except FileNotFoundError:
         return []
     prefix = root.rstrip("/") + "/"
@@ -266,11 +264,11 @@ def _list_remote(folder: str, *, folders: bool) -> list[str]:
 
 
 def _put_remote(url: str, data: bytes) -> bytes:
-    system, name = _remote(url)
+    system, name = file_system(url)
     tries = 0
     while True:
         tries += 1
-        if with_patience(lambda: _create(system, name, data), f"writing {url}"):
+        if with_retry(lambda: _create(system, name, data), f"writing {url}"):
             return data
         try:
             return read(url)

@@ -1,7 +1,4 @@
-"""A file-like view of one object, for readers of Parquet that need a few ranges of it.
-
-Invariant: every byte comes through `pipeline.io.objects`, so with its patience.
-"""
+"""A file-like view of one object, for readers of Parquet that need a few ranges of it."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import io
 from pipeline.io import objects
 
 
-class RangeReader(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A seekable file over one object that fetches only the bytes asked for.
 
     Args:

@@ -1,7 +1,4 @@
-"""Waits for a store that is briefly away, and tells that from an answer that will not change.
-
-Invariant: only errors that another try can cure are retried, and none is retried for ever.
-"""
+"""Retries of calls to a store, and which errors are worth one: timeouts, lost connections, 5xx."""
 
 from __future__ import annotations
 
@@ -79,20 +76,20 @@ def is_transient(error: Exception) -> bool:
     return any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
 
 
-def with_patience(action: Callable[[], Answer], what: str, patience_s: float = 60.0) -> Answer:
+def with_retry(action: Callable[[], Answer], what: str, timeout_s: float = 60.0) -> Answer:
     """Do ``action``, again after a transient error, with growing and jittered pauses.
 
     Args:
         action: safe to repeat.
         what: names the action and its object in the error: "reading s3://bucket/a".
-        patience_s: seconds after which no new try begins.
+        timeout_s: seconds after which no new try begins.
 
     Raises:
-        StoreUnavailableError: still failing when the patience is used up.
+        StoreUnavailableError: still failing after ``timeout_s``.
         PermissionError: the store's library found no credentials.
         Exception: whatever ``action`` raised, unchanged, if another try cannot cure it.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     delay = FIRST_DELAY_S
     while True:
         try:
@@ -107,7 +104,7 @@ def with_patience(action: Callable[[], Answer], what: str, patience_s: float = 6
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise StoreUnavailableError(
-                    f"{mask(what)}: no answer for {patience_s:.0f} s; the last error was "
+                    f"{mask(what)}: no answer for {timeout_s:.0f} s; the last error was "
                     f"{type(error).__name__}: {mask(str(error))}; what was committed stays, "
                     "run the same command again when the store is back"
                 ) from error

@@ -32,7 +32,7 @@ from pipeline.report.sections.units.page_data import (
     unit_card,
     unit_detail,
 )
-from pipeline.store.encode import Run
+from pipeline.store.run import Run
 from schemas.errors import NotPublishedError
 from schemas.manifest import Manifest
 

@@ -22,11 +22,11 @@ from PIL import Image
 
 from pipeline.data.decode import decode
 from pipeline.data.listing import list_images
-from pipeline.data.parquet_images import CellReader
+from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from pipeline.report.patches import Box, Cut, Patch, cut_box, framed
-from pipeline.store.encode import Run
+from pipeline.store.run import Run
 from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
 from schemas.manifest import Manifest
 from schemas.specs import DatasetSpec, PreprocessSpec
@@ -62,7 +62,7 @@ class PatchReader:
         manifest = run.manifest("scan")
         self._preprocess = PreprocessSpec.model_validate(manifest.identity["preprocess"])
         self._max_pixels = int(manifest.spec["data"]["max_pixels"])
-        self._cells = CellReader()
+        self._cells = ParquetImages()
         self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._listings: dict[str, pa.Table | None] = {}
         self._images: pd.DataFrame | None = None

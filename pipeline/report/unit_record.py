@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.patches import Patch
-from pipeline.store.encode import Run
+from pipeline.store.run import Run
 
 
 @dataclass(frozen=True)

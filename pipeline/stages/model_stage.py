@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ from pipeline.store.layout import JobFolder
 from schemas.errors import DatasetError, ModelError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, Precision, PreprocessSpec, Resources
-from schemas.tables import Table
+from schemas.tables import IMAGE_LIST, Table
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,10 @@ class ModelStage(ABC):
         """The rows that sum up a whole shard, by part; none for most."""
         return {}
 
+    def arrange(self, rows: pa.Table) -> pa.Table:
+        """The rows of a part in its contract's order; for most that of the images."""
+        return rows
+
     def counts(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
         """What a shard's tables are counted as, beside its images: rows by part."""
         return {name: table.num_rows for name, table in tables.items()}
@@ -126,7 +131,7 @@ class ModelStage(ABC):
         self.device = torch.device(device)
         self.dtype = prepare(loaded.module, self.device, self.precision)
         self.loader = ImageLoader(
-            JobStore(JobFolder(self.source.run, self.name)).image_rows,
+            partial(JobStore(JobFolder(self.source.run, self.name)).work_rows, IMAGE_LIST),
             preprocess=self.source.preprocess,
             data=self.source.data,
             batch_size=self.batch_size,
@@ -146,7 +151,7 @@ class ModelStage(ABC):
         for name, table in self.finish().items():
             found[name].append(table)
         tables = {
-            name: pa.concat_tables(found[name]) if found[name] else contract.schema.empty_table()
+            name: self.arrange(pa.concat_tables([contract.schema.empty_table(), *found[name]]))
             for name, contract in self.parts.items()
         }
         return StageOutput(tables, {"images": shard.stop - shard.start, **self.counts(tables)})

@@ -76,6 +76,10 @@ class ProjectStage(ModelStage):
         self._usual = {str(layer): float(size) for layer, size in sizes.median().items()}
         self._encoders = ThreadPoolExecutor(self.resources.decode_threads)
 
+    def arrange(self, rows: pa.Table) -> pa.Table:
+        """By unit and rank."""
+        return rows.sort_by([("unit", "ascending"), ("rank", "ascending")])
+
     def counts(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
         """Projections, over all layers."""
         return {"projections": sum(table.num_rows for table in tables.values())}

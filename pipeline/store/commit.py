@@ -13,17 +13,12 @@ from uuid import uuid4
 import pyarrow as pa
 
 from pipeline.io import objects
-from pipeline.io.failpoints import reach
-from pipeline.store import conflicts
+from pipeline.io.failpoints import failpoint
+from pipeline.store import conflicts, work_list
 from pipeline.store.encode import ROW_GROUP_ROWS, decode, encode
 from pipeline.store.layout import JobFolder, shard_of_marker
 from pipeline.store.records import put_record, put_same, read_manifest, read_record, sha256
-from pipeline.store.work_list import ImageList
-from schemas.errors import (
-    ContentConflictError,
-    NotPublishedError,
-    StoreError,
-)
+from schemas.errors import ContentConflictError, NotPublishedError, StoreError
 from schemas.manifest import FileRecord, Manifest, Marker, Plan, Shard
 from schemas.tables import Table
 
@@ -37,11 +32,11 @@ class JobStore:
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
-        self._images = ImageList(folder.image_list)
+        self._work_lists: dict[str, work_list.WorkList] = {}
         self._probed = False
 
     def __reduce__(self) -> tuple[type[JobStore], tuple[JobFolder]]:
-        """A copy opens the image list anew."""
+        """A copy opens the work list anew."""
         return JobStore, (self.folder,)
 
     def plan(self) -> Plan | None:
@@ -85,36 +80,46 @@ class JobStore:
         if standing is None and not self.published():
             self._probe_once()
             standing = put_record(self.folder.plan, plan)
-            reach("plan-put")
+            failpoint("plan-put")
         # Another run may have published since, and taken its own plan away before ours was put.
         self.require_same_plan(plan)
         return standing or plan
 
-    def put_image_list(self, rows: pa.Table) -> None:
-        """Put the list of images, before the plan; `require_same_plan` comes before both.
+    def put_work_list(self, contract: Table, rows: pa.Table) -> None:
+        """Put the list of what is to be done, before the plan; `require_same_plan` comes first.
 
         Args:
-            rows: of contract `schemas.tables.IMAGE_LIST`, image_id ascending.
+            contract: the list's own: of images, units, classes or checkpoints.
+            rows: in the contract's order.
 
         Raises:
             ContentConflictError: another list stands.
+            SchemaMismatchError: the rows are not what the contract promises.
             UnsafeStoreError: the store does not refuse a second put of a name.
         """
-        data = self._images.encode(rows)
+        data = encode(contract, rows, row_group_rows=work_list.ROW_GROUP_ROWS)
         self._probe_once()
-        put_same(self.folder.image_list, data, self.folder)
+        put_same(self.folder.work_list(contract.name), data, self.folder)
 
-    def image_rows(self, start: int, stop: int) -> pa.Table:
-        """The rows [start, stop) of the list of images; reads only the row groups around them.
+    def work_rows(self, contract: Table, start: int, stop: int) -> pa.Table:
+        """The rows [start, stop) of the work list; reads only the row groups around them.
+
+        Args:
+            contract: as it was put with.
+            start: the first row, from 0.
+            stop: the row after the last.
 
         Raises:
             WorkGoneError: the list is gone, or was never put.
             StoreError: the list has no such rows.
         """
+        url = self.folder.work_list(contract.name)
+        # One reader for all threads (setdefault is atomic): it keeps what they read last.
+        rows = self._work_lists.setdefault(contract.name, work_list.WorkList(url))
         try:
-            return self._images.rows(start, stop)
+            return rows.rows(start, stop)
         except FileNotFoundError as error:
-            raise conflicts.work_gone(self.folder, self.folder.image_list) from error
+            raise conflicts.work_gone(self.folder, url) from error
 
     def commit_shard(
         self,
@@ -145,13 +150,13 @@ class JobStore:
         for name in sorted(tables):
             url = self.folder.part(shard.index, attempt, name)
             content[name] = self._put_rows(url, contracts[name], tables[name])
-            reach("part-put")
+            failpoint("part-put")
         marker = Marker(
             shard=shard.index, content=content, counts=dict(sorted(counts.items())), seconds=seconds
         )
-        reach("marker-next")
+        failpoint("marker-next")
         standing = put_record(self.folder.done(shard.index), marker)
-        reach("marker-put")
+        failpoint("marker-put")
         if standing == marker:
             return marker
         if not standing.same_content(marker):
@@ -221,7 +226,7 @@ class JobStore:
         """
         url = self.folder.table_file(contract.name, filename)
         record = self._put_rows(url, contract, rows, row_group_rows=row_group_rows)
-        reach("table-put")
+        failpoint("table-put")
         return record
 
     def publish(self, manifest: Manifest) -> Manifest:
@@ -238,9 +243,9 @@ class JobStore:
             StoreError: a table has no file.
         """
         self._require_no_strangers(manifest)
-        reach("manifest-next")
+        failpoint("manifest-next")
         standing = put_record(self.folder.manifest, manifest)
-        reach("manifest-put")
+        failpoint("manifest-put")
         if (standing.fingerprint, standing.tables) != (manifest.fingerprint, manifest.tables):
             raise conflicts.other_manifest(self.folder, standing, manifest)
         self.finish()
@@ -258,7 +263,7 @@ class JobStore:
                 f"{self.folder.url}: not published, so its work is kept; run the job to its end"
             )
         objects.delete_tree(self.folder.work)
-        reach("clean-up")
+        failpoint("clean-up")
         for folder in (self.folder.url, *map(self.folder.table, manifest.tables)):
             objects.sweep_temporary(folder)
 

@@ -1,20 +1,16 @@
-"""What to say where two runs claim one place, or one takes away what the other reads.
+"""Errors of two runs in one folder: another plan, other results, or work that was taken away.
 
-Invariant: every message names the place, both claims and the way out.
+Every message names the object, what both runs have there, and what to do.
 """
 
 from __future__ import annotations
 
 from pipeline.store.layout import JobFolder
 from pipeline.store.records import sha256
-from schemas.errors import ContentConflictError, PlanMismatchError, StoreError
+from schemas.errors import ContentConflictError, PlanMismatchError, WorkGoneError
 from schemas.manifest import Manifest, Marker, Plan, differences
 
 _DIFFERENCES_SHOWN = 12
-
-
-class WorkGoneError(StoreError, FileNotFoundError):
-    """An object of the work folder is gone: look at `JobStore.published`, another run ended."""
 
 
 def work_gone(folder: JobFolder, url: str) -> WorkGoneError:

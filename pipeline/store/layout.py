@@ -1,6 +1,6 @@
-"""Every path of a run, and nowhere else.
+"""The names of all files and folders that jobs keep in a run; no other module makes one up.
 
-Invariant: no other module puts together the name of a file or folder inside a run.
+That is tables, records and work; the pages in a gallery's folder are named by the report.
 """
 
 from __future__ import annotations
@@ -48,10 +48,9 @@ class JobFolder:
         """The plan of the work under way."""
         return join(self.work, "plan.json")
 
-    @property
-    def image_list(self) -> str:
-        """The list of images that the plan's shards are slices of."""
-        return join(self.work, "image_list.parquet")
+    def work_list(self, table: str) -> str:
+        """The work list, a table of this name, that the plan's shards are slices of."""
+        return join(self.work, only_file(table))
 
     @property
     def done_folder(self) -> str:
@@ -83,14 +82,29 @@ class JobFolder:
         return join(self.url, path)
 
 
+def only_file(table: str) -> str:
+    """The file of a table that has one: ``units.parquet``."""
+    return f"{table}.parquet"
+
+
+def numbered_file(table: str, number: int) -> str:
+    """One file of a table that is cut by rows, from 0: ``images-00000.parquet``."""
+    return f"{table}-{number:05d}.parquet"
+
+
 def layer_file(position: int, layer: str) -> str:
-    """The file of one layer in a table that has one file a layer: ``007-features.7.parquet``.
+    """The file of one layer in a table that has one per layer: ``007-features.7.parquet``."""
+    return f"{layer_stem(position, layer)}.parquet"
+
+
+def layer_stem(position: int, layer: str) -> str:
+    """A layer's name as a file's, without an ending: ``007-features.7``.
 
     Args:
         position: the layer's order in the network, from 0; keeps names unique and sorted.
         layer: the node's name; what a file system or a URL could misread becomes ``_``.
     """
-    return f"{position:03d}-{_safe(layer)}.parquet"
+    return f"{position:03d}-{_safe(layer)}"
 
 
 def may_hold_layer(filename: str, layer: str) -> bool:

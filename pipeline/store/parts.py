@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.store.commit import JobStore
 from pipeline.store.encode import ROW_GROUP_ROWS
+from pipeline.store.layout import numbered_file, only_file
 from schemas.manifest import FileRecord, Plan
 from schemas.tables import Table
 
@@ -54,7 +55,7 @@ class Parts:
         row_group_rows: int = ROW_GROUP_ROWS,
     ) -> FileRecord:
         """Put one file of a table, its only one where ``filename`` is left out."""
-        name = filename or f"{contract.name}.parquet"
+        name = filename or only_file(contract.name)
         return self._store.put_table(contract, name, rows, row_group_rows=row_group_rows)
 
     def put_by_rows(self, contract: Table, parts: Iterable[pa.Table]) -> tuple[FileRecord, ...]:
@@ -68,7 +69,7 @@ class Parts:
         waiting: list[pa.Table] = []
 
         def put() -> None:
-            filename = f"{contract.name}-{len(records):05d}.parquet"
+            filename = numbered_file(contract.name, len(records))
             records.append(self.put(contract, pa.concat_tables(waiting), filename))
             waiting.clear()
 

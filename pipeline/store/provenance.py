@@ -1,7 +1,4 @@
-"""Says where a run came from: code, versions, machine and command line.
-
-Invariant: nothing that looks like a credential gets into it.
-"""
+"""Where a run came from: code, versions, machine and command line, without credentials."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Plan, marker and manifest as JSON objects of the store.
-
-Invariant: what is read back was written by a release that this one understands, or is refused.
-"""
+"""Plan, marker and manifest as JSON objects; one of a release unknown to this one is refused."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The list of images of a job, read a slice at a time.
+"""The work list of a job: what it works on, one item per row; its shards are slices of the rows.
 
-Invariant: image_id ascends with the rows. A scan's list counts from 0; a later job's may leave out
-images that it does not need, so its shards are slices of rows, not of ids.
+Images today. A scan's list numbers them from 0; a later job's may leave out those that it does not
+need, so a slice is counted in rows, not in ids.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ import threading
 from bisect import bisect_right
 from itertools import accumulate
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.io import objects
-from pipeline.io.range_file import RangeReader
-from pipeline.store.encode import encode
+from pipeline.io.range_file import RangeFile
 from schemas.errors import StoreError
-from schemas.tables import IMAGE_LIST
 
 ROW_GROUP_ROWS = 20_000
 
 
-class ImageList:
-    """One list of images.
+class WorkList:
+    """Reads slices of one list; safe in threads.
 
     Args:
         url: its file.
@@ -36,20 +33,6 @@ class ImageList:
         self._opened: tuple[int, pq.FileMetaData] | None = None
         self._kept: tuple[list[int], pa.Table] | None = None
 
-    def encode(self, rows: pa.Table) -> bytes:
-        """The list as a file.
-
-        Raises:
-            SchemaMismatchError: the rows are not of contract `schemas.tables.IMAGE_LIST`.
-            StoreError: image_id does not ascend.
-        """
-        data = encode(IMAGE_LIST, rows, row_group_rows=ROW_GROUP_ROWS)
-        if not np.all(np.diff(rows["image_id"].to_numpy()) > 0):
-            raise StoreError(
-                f"{self._url}: image_id must ascend with the rows; sort and number the list again"
-            )
-        return data
-
     def rows(self, start: int, stop: int) -> pa.Table:
         """The rows [start, stop); slices in order fetch a row group once.
 
@@ -60,7 +43,7 @@ class ImageList:
         size, metadata = self._open()
         if not 0 <= start <= stop <= metadata.num_rows:
             raise StoreError(
-                f"{self._url}: has {metadata.num_rows} images, asked for {start} to {stop - 1}; "
+                f"{self._url}: has {metadata.num_rows} rows, asked for {start} to {stop - 1}; "
                 "the plan belongs to another list: take another run folder"
             )
         lengths = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
@@ -70,10 +53,10 @@ class ImageList:
         return self._read(groups, size, metadata).slice(start - starts[first], stop - start)
 
     def _read(self, groups: list[int], size: int, metadata: pq.FileMetaData) -> pa.Table:
-        """Row groups, the last ones kept: a batch is a small part of one, and a store is far."""
+        """Row groups, the last ones kept: a batch is far smaller than one, and a store is far."""
         with self._lock:
             if self._kept is None or self._kept[0] != groups:
-                file = pq.ParquetFile(RangeReader(self._url, size), metadata=metadata)
+                file = pq.ParquetFile(RangeFile(self._url, size), metadata=metadata)
                 self._kept = (groups, file.read_row_groups(groups))
             return self._kept[1]
 
@@ -82,5 +65,5 @@ class ImageList:
         with self._lock:
             if self._opened is None:
                 size = objects.size(self._url)
-                self._opened = (size, pq.read_metadata(RangeReader(self._url, size)))
+                self._opened = (size, pq.read_metadata(RangeFile(self._url, size)))
             return self._opened

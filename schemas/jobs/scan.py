@@ -224,7 +224,7 @@ PART_TOP = Table(
         Column("position", "int32", "of the maximum: y * map width + x"),
     ),
     key=("slot", "image_id"),
-    sort=("slot", "value", "image_id"),
+    sort=("slot", "-value", "image_id"),
 )
 """A shard's top patches, before the merge."""
 

@@ -195,7 +195,7 @@ def test_scan_of_a_store_that_stays_away_says_so_and_the_next_run_ends_alike(
 ):
     remote, local = f"{bucket}/runs/a", str(tmp_path / "run")
     go_after_marker(monkeypatch, s3_server, 2, requests=10**6)
-    monkeypatch.setattr(objects, "with_patience", partial(retry.with_patience, patience_s=0.1))
+    monkeypatch.setattr(objects, "with_retry", partial(retry.with_retry, timeout_s=0.1))
 
     said = invoke(scan_command(bucket, remote), status=3)
 

@@ -58,7 +58,7 @@ def test_table_carries_the_schema_version(table: Table):
 @EVERY
 def test_table_key_and_sort_are_columns_that_are_never_null(table: Table):
     assert table.key
-    for name in {*table.key, *table.sort}:
+    for name in {*table.key, *(entry.removeprefix("-") for entry in table.sort)}:
         assert not table.schema.field(name).nullable
 
 

@@ -1,7 +1,7 @@
-"""Manifests: tables of paths, labels and class names that somebody else wrote.
+"""The columns of a manifest, whatever file it stands in: path, label and class name.
 
-Invariant: a value that cannot be right is an error that names file, row, column and value; no row
-is dropped, reordered or mended.
+A value that cannot be right is an error that names file, row, column and value; no row is dropped,
+reordered or mended.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import difflib
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from pipeline.data.discover import join_relative
-from pipeline.data.image_rows import label_by_class, list_rows
-from pipeline.io import objects
+from pipeline.data.image_rows import list_rows
 from schemas.errors import DatasetError
 from schemas.secrets import WAY_OUT, holds_credentials, mask
 
@@ -22,31 +20,6 @@ COLUMNS = ("path", "label", "class_name")
 
 _LARGEST_LABEL = 2**31 - 1
 _NO_PATH = frozenset({"", "na", "n/a", "nan", "null", "none"})
-
-
-def csv_rows(url: str) -> pa.Table:
-    """The rows of a CSV manifest (comma, UTF-8, header), labelled, not numbered.
-
-    Raises:
-        DatasetError: it cannot be parsed, lacks the column ``path``, or holds a wrong value.
-    """
-    data = pa.BufferReader(objects.read(url))
-    parse = csv.ParseOptions(newlines_in_values=True)
-    try:
-        names = csv.open_csv(data, parse_options=parse).schema.names
-        check_columns(names, url)
-        wanted = [name for name in COLUMNS if name in names]
-        data.seek(0)
-        table = csv.read_csv(
-            data,
-            parse_options=parse,
-            convert_options=csv.ConvertOptions(
-                include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise DatasetError(f"{mask(url)}: no readable CSV: {error}; mend that line") from error
-    return label_by_class(manifest_rows(table, url))
 
 
 def check_columns(names: list[str], url: str) -> None:
@@ -82,8 +55,8 @@ def manifest_rows(table: pa.Table, url: str) -> pa.Table:
         DatasetError: an empty path, one with credentials, or a label that is no class index.
     """
     # The query of a web address is no part of its folder.
-    place = url.partition("?")[0] if url.startswith(("http://", "https://")) else url
-    folder = place.rpartition("/")[0]
+    address = url.partition("?")[0] if url.startswith(("http://", "https://")) else url
+    folder = address.rpartition("/")[0]
     paths = table.column("path").cast(pa.string()).to_pylist()
     uris = []
     for row, path in enumerate(paths, start=1):

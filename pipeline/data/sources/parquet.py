@@ -1,6 +1,6 @@
 """Parquet files to rows of the image list: manifests, and tables that hold the images' bytes.
 
-Invariant: no image bytes are read for listing.
+No image bytes are read for listing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _one(url: str) -> pa.Table:
         file = open_parquet(url)
         column = bytes_column(file.schema_arrow)
         if column is not None:
-            return _cells(file, url, column)
+            return _image_bytes(file, url, column)
         return _manifest(file, url)
     except (pa.ArrowInvalid, EOFError) as error:
         raise DatasetError(f"{mask(url)}: no readable Parquet file: {error}") from error
@@ -61,7 +61,7 @@ def _manifest(file: pq.ParquetFile, url: str) -> pa.Table:
     return manifest_rows(file.read(columns=[name for name in COLUMNS if name in names]), url)
 
 
-def _cells(file: pq.ParquetFile, url: str, column: str) -> pa.Table:
+def _image_bytes(file: pq.ParquetFile, url: str, column: str) -> pa.Table:
     _refuse_large_groups(file, url, column)
     wanted = [name for name in COLUMNS[1:] if name in file.schema_arrow.names]
     table = file.read(columns=wanted)
@@ -84,8 +84,8 @@ def _cells(file: pq.ParquetFile, url: str, column: str) -> pa.Table:
 def _refuse_large_groups(file: pq.ParquetFile, url: str, column: str) -> None:
     for index in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(index)
-        for place in range(group.num_columns):
-            chunk = group.column(place)
+        for number in range(group.num_columns):
+            chunk = group.column(number)
             if (
                 chunk.path_in_schema == column
                 and chunk.total_uncompressed_size > LARGEST_ROW_GROUP_BYTES

@@ -1,7 +1,7 @@
-"""Tar shards to rows of the image list (WebDataset's layout).
+"""Tar shards (WebDataset's layout) to rows of the image list.
 
-Invariant: an image is the byte range [offset, offset + length) of an uncompressed tar, so that it
-can be read alone; rows stand in the order of the shards, then of their members.
+A row is the byte range [offset, offset + length) of an uncompressed tar, so that an image can be
+read alone; rows stand in the order of the shards, then of their members.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import IO
 
 import pyarrow as pa
 
-from pipeline.data.discover import open_stream
 from pipeline.data.image_rows import PICTURE_EXTENSIONS, as_text, list_rows
-from pipeline.io.retry import with_patience
+from pipeline.io.browse import open_stream
+from pipeline.io.retry import with_retry
 from schemas.errors import DatasetError
 from schemas.secrets import mask
 
@@ -67,7 +67,7 @@ def tar_rows(urls: Sequence[str], limit: int | None = None) -> pa.Table:
 
 def _one(url: str) -> pa.Table:
     try:
-        members = with_patience(lambda: _index(url), f"reading {url}")
+        members = with_retry(lambda: _index(url), f"reading {url}")
     except FileNotFoundError as error:
         raise DatasetError(f"{mask(url)}: no such tar shard; check the path or braces") from error
     except PermissionError as error:

@@ -9,7 +9,6 @@ from PIL import Image
 from pipeline.data.decode import FORMATS
 from pipeline.data.image_rows import (
     PICTURE_EXTENSIONS,
-    folder_rows,
     label_by_class,
     list_rows,
     number_rows,
@@ -36,30 +35,6 @@ def test_list_rows_fills_what_is_not_given_with_null():
 def test_list_rows_of_a_name_that_is_not_utf8_names_it():
     with pytest.raises(DatasetError, match=r"bad\\udcff.jpg.*rename"):
         list_rows(["bad\udcff.jpg"])
-
-
-def test_folder_rows_of_a_name_that_is_not_utf8_has_no_place_to_read():
-    rows = folder_rows("/r", ["caf\udce9/a.jpg", "caf\\xe9/a.jpg", "café/a.jpg"]).to_pydict()
-
-    assert rows["uri"] == ["/r/caf\\xe9/a.jpg", "/r/caf\\xe9/a.jpg", "/r/café/a.jpg"]
-    assert rows["container"] == ["/r", None, None]
-    assert rows["offset"] == [None] * 3
-
-
-def test_folder_rows_label_by_the_first_folder_in_code_point_order():
-    names = ["Zebra/a.jpg", "ape/x/b.jpg", "loose.jpg", "äpe/c.jpg"]
-
-    rows = folder_rows("/r", names).to_pydict()
-
-    assert rows["uri"] == [f"/r/{name}" for name in names]
-    assert rows["class_name"] == ["Zebra", "ape", None, "äpe"]
-    assert rows["label"] == [0, 1, None, 2]
-
-
-def test_folder_rows_of_a_flat_folder_have_no_label():
-    rows = folder_rows("/r", ["a.jpg", "b.jpg"])
-
-    assert rows["label"].null_count == rows["class_name"].null_count == 2
 
 
 def test_label_by_class_leaves_given_labels_alone():

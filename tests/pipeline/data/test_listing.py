@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.data.listing import dataset_digest, list_images
-from pipeline.data.parquet_images import CellReader
+from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.read_image import image_rows, read_bytes
 from schemas.errors import DatasetError
 from schemas.specs import DatasetSpec
@@ -37,7 +37,7 @@ def tar_bytes(*names: str) -> bytes:
 
 
 def contents(table: pa.Table) -> list[bytes]:
-    reader = CellReader()
+    reader = ParquetImages()
     return [read_bytes(row, reader) for row in image_rows(table)]
 
 
@@ -163,6 +163,11 @@ def test_list_images_of_what_cannot_be_listed_says_what_is_there(
 
     with pytest.raises(DatasetError, match=message):
         listed(tmp_path / uri)
+
+
+def test_list_images_of_an_unknown_kind_of_url_names_the_way_out():
+    with pytest.raises(DatasetError, match="install its fsspec package"):
+        listed("nosuch://bucket/a")
 
 
 def test_list_images_of_empty_lists_is_refused(tmp_path: Path):

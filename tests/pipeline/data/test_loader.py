@@ -114,7 +114,9 @@ def test_batches_never_touch_an_excluded_image(images: pa.Table, monkeypatch: py
     touched = []
     real = module.read_bytes
     monkeypatch.setattr(
-        module, "read_bytes", lambda row, cells: touched.append(row.image_id) or real(row, cells)
+        module,
+        "read_bytes",
+        lambda row, parquet: touched.append(row.image_id) or real(row, parquet),
     )
 
     with make(images) as loader:
@@ -169,7 +171,9 @@ def test_batches_of_the_upcoming_shard_are_decoded_once_and_equal(
     touched = []
     real = module.read_bytes
     monkeypatch.setattr(
-        module, "read_bytes", lambda row, cells: touched.append(row.image_id) or real(row, cells)
+        module,
+        "read_bytes",
+        lambda row, parquet: touched.append(row.image_id) or real(row, parquet),
     )
 
     with make(images) as loader:
@@ -186,10 +190,10 @@ def test_batches_of_the_upcoming_shard_begin_before_they_are_asked_for(
     second, begun = Shard(index=1, start=8, stop=16), threading.Event()
     real = module.read_bytes
 
-    def watched(row: module.ImageRow, cells: object) -> bytes:
+    def watched(row: module.ImageRow, parquet: object) -> bytes:
         if row.image_id >= second.start:
             begun.set()
-        return real(row, cells)
+        return real(row, parquet)
 
     monkeypatch.setattr(module, "read_bytes", watched)
 

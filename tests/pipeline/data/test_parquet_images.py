@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.parquet_images import CellReader, bytes_column, open_parquet
+from pipeline.data.parquet_images import ParquetImages, bytes_column, open_parquet
 from pipeline.io import objects
 
 STRUCT = pa.struct([("path", pa.string()), ("bytes", pa.binary())])
@@ -29,7 +29,7 @@ def test_cell_reader_gives_every_row_in_any_order(tmp_path: Path, struct: bool):
     values = [bytes([n]) * (n + 1) for n in range(10)]
     values[4] = None
     url = write(tmp_path / "t.parquet", values, struct=struct)
-    reader = CellReader()
+    reader = ParquetImages()
 
     for row in (9, 0, 4, 3, 2, 5, 8, 1, 7, 6):
         assert reader.read(url, row) == values[row]
@@ -42,7 +42,7 @@ def test_cell_reader_fetches_a_row_group_once_for_rows_in_order(
     reads = []
     real = objects.read
     monkeypatch.setattr(objects, "read", lambda *place: reads.append(place[1:]) or real(*place))
-    reader = CellReader()
+    reader = ParquetImages()
 
     first = reader.read(url, 0)
     after_first = len(reads)
@@ -55,7 +55,7 @@ def test_cell_reader_fetches_a_row_group_once_for_rows_in_order(
 
 def test_cell_reader_keeps_no_more_groups_than_told(tmp_path: Path):
     url = write(tmp_path / "t.parquet", [b"x"] * 12, group=2)
-    reader = CellReader(groups_kept=2)
+    reader = ParquetImages(groups_kept=2)
 
     for row in range(12):
         reader.read(url, row)
@@ -68,14 +68,14 @@ def test_cell_reader_of_a_row_that_is_not_there_says_so(tmp_path: Path, row: int
     url = write(tmp_path / "t.parquet", [b"x"] * 3)
 
     with pytest.raises(FileNotFoundError, match=f"no row {row}"):
-        CellReader().read(url, row)
+        ParquetImages().read(url, row)
 
 
 def test_cell_reader_of_a_file_without_pictures_says_so(tmp_path: Path):
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "t.parquet")
 
     with pytest.raises(FileNotFoundError, match="no column of image bytes"):
-        CellReader().read(str(tmp_path / "t.parquet"), 0)
+        ParquetImages().read(str(tmp_path / "t.parquet"), 0)
 
 
 def test_open_parquet_of_an_absent_file_says_so(tmp_path: Path):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.image_rows import list_rows, number_rows
-from pipeline.data.parquet_images import CellReader
+from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from pipeline.io import objects
 from schemas.errors import ImageRejectedError, StoreUnavailableError
@@ -19,7 +19,7 @@ from schemas.errors import ImageRejectedError, StoreUnavailableError
 
 def reason(row: ImageRow, **options: int) -> str:
     with pytest.raises(ImageRejectedError) as caught:
-        read_bytes(row, CellReader(), **options)
+        read_bytes(row, ParquetImages(), **options)
     return caught.value.reason
 
 
@@ -39,14 +39,14 @@ def test_image_rows_carry_what_reading_needs():
 def test_read_bytes_of_a_file_gives_all_of_it(tmp_path: Path):
     uri = file(tmp_path / "a.jpg", b"0123456789")
 
-    assert read_bytes(ImageRow(0, uri), CellReader()) == b"0123456789"
-    assert read_bytes(ImageRow(0, uri), CellReader(), max_bytes=10) == b"0123456789"
+    assert read_bytes(ImageRow(0, uri), ParquetImages()) == b"0123456789"
+    assert read_bytes(ImageRow(0, uri), ParquetImages(), max_bytes=10) == b"0123456789"
 
 
 def test_read_bytes_of_a_range_gives_that_range(tmp_path: Path):
     tar = file(tmp_path / "a.tar", b"0123456789")
 
-    assert read_bytes(ImageRow(0, "x", tar, 3, 4), CellReader()) == b"3456"
+    assert read_bytes(ImageRow(0, "x", tar, 3, 4), ParquetImages()) == b"3456"
 
 
 def test_read_bytes_of_a_cell_gives_the_cell(tmp_path: Path):
@@ -54,7 +54,7 @@ def test_read_bytes_of_a_cell_gives_the_cell(tmp_path: Path):
 
     row = ImageRow(1, "x", str(tmp_path / "t.parquet"), 1)
 
-    assert read_bytes(row, CellReader()) == b"one"
+    assert read_bytes(row, ParquetImages()) == b"one"
 
 
 def test_read_bytes_rejects_what_is_no_file_or_too_much(tmp_path: Path):
@@ -86,7 +86,7 @@ def test_read_bytes_of_what_could_be_read_for_ever_reads_nothing(tmp_path: Path)
     assert reason(ImageRow(0, str(tmp_path / "zeros.jpg"))) == "missing"
 
 
-def test_read_bytes_of_bad_cells_rejects_them(tmp_path: Path):
+def test_read_bytes_of_bad_parquet_values_rejects_them(tmp_path: Path):
     path = tmp_path / "t.parquet"
     pq.write_table(
         pa.table({"bytes": pa.array([None, b"", b"x" * 5000], pa.binary())}), path,
@@ -143,9 +143,9 @@ def test_read_bytes_from_a_store_that_fails_does_not_blame_the_image(
     monkeypatch.setattr(objects, "read", read)
 
     with pytest.raises(type(error)):
-        read_bytes(ImageRow(0, "a.jpg"), CellReader())
+        read_bytes(ImageRow(0, "a.jpg"), ParquetImages())
     with pytest.raises(type(error)):
-        read_bytes(ImageRow(0, "x", "a.tar", 0, 5), CellReader())
+        read_bytes(ImageRow(0, "x", "a.tar", 0, 5), ParquetImages())
 
 
 def test_read_bytes_from_s3_tells_whole_empty_and_missing_apart(s3_url: str):
@@ -153,8 +153,8 @@ def test_read_bytes_from_s3_tells_whole_empty_and_missing_apart(s3_url: str):
     system.pipe_file(f"{s3_url}/a b#c.jpg", b"0123456789")
     system.pipe_file(f"{s3_url}/empty.jpg", b"")
 
-    assert read_bytes(ImageRow(0, f"{s3_url}/a b#c.jpg"), CellReader()) == b"0123456789"
-    assert read_bytes(ImageRow(0, "x", f"{s3_url}/a b#c.jpg", 2, 3), CellReader()) == b"234"
+    assert read_bytes(ImageRow(0, f"{s3_url}/a b#c.jpg"), ParquetImages()) == b"0123456789"
+    assert read_bytes(ImageRow(0, "x", f"{s3_url}/a b#c.jpg", 2, 3), ParquetImages()) == b"234"
     assert reason(ImageRow(0, f"{s3_url}/empty.jpg")) == "empty"
     assert reason(ImageRow(0, "x", f"{s3_url}/a b#c.jpg", 20, 5)) == "truncated"
     assert reason(ImageRow(0, f"{s3_url}/none.jpg")) == "missing"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.io import failpoints
-from pipeline.io.failpoints import POINTS, VARIABLE, reach
+from pipeline.io.failpoints import POINTS, VARIABLE, failpoint
 from tests.small_world import JOBS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,18 +35,18 @@ def test_jobs_killed_at_every_point_are_whole_or_absent_and_a_rerun_ends_alike(t
         assert (one["seen"], one["rerun"], one["same"], one["strangers"]) == (True, 0, True, [])
 
 
-def test_reach_without_the_variable_or_at_another_point_does_nothing(
+def test_failpoint_without_the_variable_or_at_another_point_does_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ):
     killed: list[int] = []
     monkeypatch.setattr(failpoints.os, "kill", lambda pid, _: killed.append(pid))
     monkeypatch.delenv(VARIABLE, raising=False)
     for point in POINTS:
-        reach(point)
+        failpoint(point)
     monkeypatch.setenv(VARIABLE, "marker-put:2")
     for point in POINTS:
-        reach(point)
+        failpoint(point)
 
     assert killed == []
-    reach("marker-put")
+    failpoint("marker-put")
     assert len(killed) == 1

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 
 from pipeline.io import objects
-from pipeline.io.range_file import RangeReader
+from pipeline.io.range_file import RangeFile
 
 DATA = bytes(range(200))
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> RangeReader:
+def file(tmp_path: Path) -> RangeFile:
     (tmp_path / "a").write_bytes(DATA)
-    return RangeReader(str(tmp_path / "a"), len(DATA))
+    return RangeFile(str(tmp_path / "a"), len(DATA))
 
 
-def test_range_reader_moves_and_reads_as_a_file_does(file: RangeReader):
+def test_range_file_moves_and_reads_as_a_file_does(file: RangeFile):
     model = io.BytesIO(DATA)
     moves = [(0, 0), (10, 0), (5, 1), (-20, 2), (0, 2), (500, 0), (-3, 1)]
     for offset, whence in moves:
@@ -27,8 +27,8 @@ def test_range_reader_moves_and_reads_as_a_file_does(file: RangeReader):
             assert file.tell() == model.tell()
 
 
-def test_range_reader_reads_nothing_but_what_is_asked(
-    file: RangeReader, monkeypatch: pytest.MonkeyPatch
+def test_range_file_reads_nothing_but_what_is_asked(
+    file: RangeFile, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[tuple[int, int]] = []
     real = objects.read

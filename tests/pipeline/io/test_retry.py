@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.io import retry
-from pipeline.io.retry import http_status, is_transient, with_patience
+from pipeline.io.retry import http_status, is_transient, with_retry
 from schemas.errors import StoreUnavailableError
 
 
@@ -83,23 +83,23 @@ def test_http_status_of_a_translated_client_error_is_the_cause_s():
     assert http_status(OSError(errno.EINVAL, "a")) is None
 
 
-def test_with_patience_after_transient_errors_answers(pauses: list[float]):
-    assert with_patience(failing([TimeoutError(), OSError("a")]), "reading a") == "answer"
+def test_with_retry_after_transient_errors_answers(pauses: list[float]):
+    assert with_retry(failing([TimeoutError(), OSError("a")]), "reading a") == "answer"
     assert len(pauses) == 2
 
 
-def test_with_patience_of_a_final_error_raises_it_at_once(pauses: list[float]):
+def test_with_retry_of_a_final_error_raises_it_at_once(pauses: list[float]):
     with pytest.raises(FileNotFoundError):
-        with_patience(failing([FileNotFoundError("a")]), "reading a")
+        with_retry(failing([FileNotFoundError("a")]), "reading a")
 
     assert pauses == []
 
 
-def test_with_patience_used_up_names_the_object_and_the_last_error(pauses: list[float]):
+def test_with_retry_used_up_names_the_object_and_the_last_error(pauses: list[float]):
     errors: list[Exception] = [ConnectionError("token=abc123") for _ in range(1000)]
 
     with pytest.raises(StoreUnavailableError) as caught:
-        with_patience(failing(errors), "reading s3://me:hunter2@bucket/a", patience_s=60)
+        with_retry(failing(errors), "reading s3://me:hunter2@bucket/a", timeout_s=60)
 
     message = str(caught.value)
     assert "bucket/a" in message
@@ -110,18 +110,18 @@ def test_with_patience_used_up_names_the_object_and_the_last_error(pauses: list[
     assert max(pauses) <= retry.LONGEST_DELAY_S
 
 
-def test_with_patience_pauses_grow_and_differ(pauses: list[float]):
-    with_patience(failing([TimeoutError()] * 6), "reading a", patience_s=1000)
+def test_with_retry_pauses_grow_and_differ(pauses: list[float]):
+    with_retry(failing([TimeoutError()] * 6), "reading a", timeout_s=1000)
 
     assert pauses[-1] > 4 * pauses[0]
     assert len(set(pauses)) == 6
 
 
-def test_with_patience_without_credentials_is_a_permission_error(pauses: list[float]):
+def test_with_retry_without_credentials_is_a_permission_error(pauses: list[float]):
     class NoCredentialsError(Exception):
         pass
 
     with pytest.raises(PermissionError, match="reading s3://b/a: no usable credentials"):
-        with_patience(failing([NoCredentialsError("none found")]), "reading s3://b/a")
+        with_retry(failing([NoCredentialsError("none found")]), "reading s3://b/a")
 
     assert pauses == []

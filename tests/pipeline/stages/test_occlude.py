@@ -17,6 +17,7 @@ from schemas.errors import DatasetError
 from schemas.jobs.occlude import OccludeSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
+from schemas.tables import IMAGE_LIST
 from tests.tiny_pictures import draw
 
 
@@ -27,7 +28,7 @@ def stage(tmp_path: Path) -> OccludeStage:
     data = DatasetSpec(uri=str(tmp_path / "pictures"))
     model = ModelSpec(arch=f"{nets.__file__}:small", weights="random", trust_code=True)
     folder = JobFolder(str(tmp_path / "run"), "occlude")
-    JobStore(folder).put_image_list(list_images(data))
+    JobStore(folder).put_work_list(IMAGE_LIST, list_images(data))
     frame = PreprocessSpec(resize_px=None, crop_px=24)
     return OccludeStage(
         ScanSource(folder.run, model, load_model(model).weights_sha256, frame, data),

@@ -28,6 +28,7 @@ from schemas.errors import ModelError, WorkerError
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
+from schemas.tables import IMAGE_LIST
 from tests.reference import (
     feature_maps,
     prediction,
@@ -73,7 +74,7 @@ def make(tmp_path: Path) -> MakeStage:
     ) -> ScanStage:
         run = str(tmp_path / f"run-{len(made)}")
         rows = list_rows([str(uri) for uri in uris], **({"label": labels} if labels else {}))
-        JobStore(JobFolder(run, "scan")).put_image_list(number_rows(rows))
+        JobStore(JobFolder(run, "scan")).put_work_list(IMAGE_LIST, number_rows(rows))
         model = ModelSpec(arch=f"{nets.__file__}:{net}", weights="random", trust_code=True)
         data = DatasetSpec(uri="unused")
         plain = ScanSource(run, model, load_model(model).weights_sha256, PREPROCESS, data)

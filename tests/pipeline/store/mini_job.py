@@ -18,10 +18,10 @@ from pathlib import Path
 import pandas  # noqa: F401 - once, before the forks that read
 import pyarrow as pa
 
-from pipeline.store import JobFolder, JobStore, WorkGoneError, open_run
+from pipeline.store import JobFolder, JobStore, open_run
 from pipeline.store.layout import layer_file
 from schemas import tables
-from schemas.errors import NotPublishedError
+from schemas.errors import NotPublishedError, WorkGoneError
 from schemas.manifest import Manifest, Plan, Provenance, Shard, fingerprint
 from tests.forks import in_child
 
@@ -126,11 +126,11 @@ def _run(store: JobStore) -> None:
     store.require_same_plan(plan())
     if store.published():
         return
-    store.put_image_list(image_list())
+    store.put_work_list(tables.IMAGE_LIST, image_list())
     standing = store.open_plan(plan())
     for shard in standing.shards:
         if store.marker(shard.index) is None:
-            output = process(store.image_rows(shard.start, shard.stop))
+            output = process(store.work_rows(tables.IMAGE_LIST, shard.start, shard.stop))
             store.commit_shard(shard, output, CONTRACTS, {"images": shard.stop - shard.start}, 0.5)
     markers = store.markers()
     if len(markers) < len(SHARDS) and store.published():

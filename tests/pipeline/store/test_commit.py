@@ -14,18 +14,30 @@ import pyarrow as pa
 import pytest
 
 from pipeline.io import objects
-from pipeline.store import JobFolder, JobStore, WorkGoneError, open_run
+from pipeline.store import JobFolder, JobStore, open_run
 from schemas.errors import (
     ContentConflictError,
     NotPublishedError,
     PlanMismatchError,
+    SchemaMismatchError,
     StoreError,
     UnsafeStoreError,
+    WorkGoneError,
 )
 from schemas.manifest import Manifest, Marker, Plan, Shard, fingerprint
+from schemas.tables import IMAGE_LIST, Table, column
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARD = Shard(index=3, start=0, stop=6)
+UNITS = Table(
+    job="any",
+    name="units",
+    schema=pa.schema(
+        [column("layer", pa.string(), "a layer"), column("unit", pa.int32(), "one of its units")]
+    ),
+    key=("layer", "unit"),
+    sort=("layer", "unit"),
+)
 
 
 class Killed(BaseException):
@@ -121,27 +133,46 @@ def test_open_plan_while_another_plan_is_published_is_refused(
     assert not Path(store.folder.work).exists()
 
 
-def test_open_plan_and_image_list_on_an_unsafe_store_are_refused(
+def test_open_plan_and_work_list_on_an_unsafe_store_are_refused(
     s3_server: object, s3_url: str, mini_job: ModuleType
 ):
     s3_server.ignore_condition = True
     store = JobStore(JobFolder(s3_url, "scan"))
 
     with pytest.raises(UnsafeStoreError):
-        store.put_image_list(mini_job.image_list())
+        store.put_work_list(IMAGE_LIST, mini_job.image_list())
     with pytest.raises(UnsafeStoreError):
         store.open_plan(mini_job.plan())
     assert store.plan() is None
 
 
-def test_put_image_list_twice_needs_the_same_list(store: JobStore, mini_job: ModuleType):
+def test_put_work_list_twice_needs_the_same_list(store: JobStore, mini_job: ModuleType):
     images = mini_job.image_list()
-    store.put_image_list(images)
-    store.put_image_list(images)
+    store.put_work_list(IMAGE_LIST, images)
+    store.put_work_list(IMAGE_LIST, images)
 
-    assert store.image_rows(4, 7)["uri"].to_pylist() == ["4.jpg", "5.jpg", "6.jpg"]
+    assert store.work_rows(IMAGE_LIST, 4, 7)["uri"].to_pylist() == ["4.jpg", "5.jpg", "6.jpg"]
     with pytest.raises(ContentConflictError, match="image_list"):
-        store.put_image_list(images.slice(0, 5))
+        store.put_work_list(IMAGE_LIST, images.slice(0, 5))
+
+
+@pytest.mark.parametrize("order", [[1, 0], [0, 0], [0, 2, 1]])
+def test_put_work_list_that_does_not_ascend_is_refused(
+    store: JobStore, mini_job: ModuleType, order: list[int]
+):
+    with pytest.raises(SchemaMismatchError, match="scan/image_list: row"):
+        store.put_work_list(IMAGE_LIST, mini_job.image_list().take(order))
+    assert work_files(store) == []
+
+
+def test_work_list_of_units_is_one_as_well(store: JobStore):
+    rows = pa.table({"layer": ["b", "b", "a"], "unit": [0, 4, 1]}, schema=UNITS.schema)
+    store.put_work_list(UNITS, rows)
+
+    assert work_files(store) == ["units.parquet"]
+    assert store.work_rows(UNITS, 1, 3).to_pydict() == {"layer": ["b", "a"], "unit": [4, 1]}
+    with pytest.raises(WorkGoneError, match=r"_work/image_list\.parquet: gone"):
+        store.work_rows(IMAGE_LIST, 0, 1)
 
 
 def test_commit_shard_then_read_part_gives_the_rows(
@@ -225,7 +256,7 @@ def test_read_part_that_another_run_took_away_says_so(
     with pytest.raises(WorkGoneError, match="another run has ended this job"):
         store.read_part(marker, "part_top", mini_job.PART)
     with pytest.raises(WorkGoneError):
-        store.image_rows(0, 1)
+        store.work_rows(IMAGE_LIST, 0, 1)
     assert not store.published()
 
 
@@ -338,13 +369,13 @@ def test_finish_removes_what_a_kill_left_beside_the_manifest(
 
 
 def test_job_store_pickled_works_elsewhere(store: JobStore, mini_job: ModuleType):
-    store.put_image_list(mini_job.image_list())
-    store.image_rows(0, 1)
+    store.put_work_list(IMAGE_LIST, mini_job.image_list())
+    store.work_rows(IMAGE_LIST, 0, 1)
 
     copy = pickle.loads(pickle.dumps(store))
 
     assert copy.folder == store.folder
-    assert len(copy.image_rows(0, 10)) == 10
+    assert len(copy.work_rows(IMAGE_LIST, 0, 10)) == 10
 
 
 def test_job_killed_at_every_step_is_whole_or_absent_and_a_rerun_ends_alike(
@@ -384,7 +415,7 @@ def test_job_stopped_at_remote_calls_is_whole_or_absent_and_a_rerun_ends_alike(
     monkeypatch: pytest.MonkeyPatch,
 ):
     root = request.getfixturevalue("s3_url") if kind == "s3" else f"memory://{uuid.uuid4().hex}"
-    real, left = objects.with_patience, [10**6]
+    real, left = objects.with_retry, [10**6]
 
     def stopping(action: Callable[[], object], what: str) -> object:
         left[0] -= 1
@@ -392,7 +423,7 @@ def test_job_stopped_at_remote_calls_is_whole_or_absent_and_a_rerun_ends_alike(
             raise Killed
         return real(action, what)
 
-    monkeypatch.setattr(objects, "with_patience", stopping)
+    monkeypatch.setattr(objects, "with_retry", stopping)
     mini_job.run(f"{root}/clean")
     calls = 10**6 - left[0]
     expected = JobStore(JobFolder(f"{root}/clean", "scan")).manifest()

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.store.layout import JobFolder, layer_file, may_hold_layer, shard_of_marker
+from pipeline.store.layout import (
+    JobFolder,
+    layer_file,
+    layer_stem,
+    may_hold_layer,
+    numbered_file,
+    only_file,
+    shard_of_marker,
+)
 
 
 @pytest.mark.parametrize("run", ["runs/a", "runs/a/", "/data/a", "s3://bucket/a"])
@@ -13,7 +21,7 @@ def test_job_folder_paths_are_those_of_the_contract(run: str):
     assert folder.manifest == f"{root}/manifest.json"
     assert folder.work == f"{root}/_work"
     assert folder.plan == f"{root}/_work/plan.json"
-    assert folder.image_list == f"{root}/_work/image_list.parquet"
+    assert folder.work_list("image_list") == f"{root}/_work/image_list.parquet"
     assert folder.done_folder == f"{root}/_work/done"
     assert folder.done(12) == f"{root}/_work/done/00012.json"
     assert folder.part(12, "abc", "part_top") == f"{root}/_work/parts/00012-abc-part_top.parquet"
@@ -29,8 +37,14 @@ def test_job_folder_relative_and_at_are_inverse():
     assert folder.at("units/all.parquet") == url
 
 
+def test_files_of_a_table_are_named_by_it_and_by_their_number():
+    assert only_file("units") == "units.parquet"
+    assert numbered_file("images", 12) == "images-00012.parquet"
+
+
 def test_layer_file_of_a_plain_name_keeps_it():
     assert layer_file(7, "features.7") == "007-features.7.parquet"
+    assert layer_stem(7, "features.7") == "007-features.7"
 
 
 @pytest.mark.parametrize("layer", ["../../etc", "a/b c", "x" * 500, "größe", "a?b#c%d", ".."])

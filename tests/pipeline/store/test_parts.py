@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.store import JobFolder, JobStore, WorkGoneError, parts
+from pipeline.store import JobFolder, JobStore, parts
 from pipeline.store.parts import Parts
+from schemas.errors import WorkGoneError
 from schemas.jobs.scan import SCAN_REJECTS
 from schemas.manifest import Plan, Shard
 

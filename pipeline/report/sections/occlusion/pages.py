@@ -37,7 +37,7 @@ from pipeline.report.sections.occlusion.page_data import (
 )
 from pipeline.report.sections.occlusion.reader import Occluded, OcclusionReader, WindowMap
 from pipeline.report.sections.units.page_data import LayerFacts
-from pipeline.store.encode import Run
+from pipeline.store.run import Run
 from schemas.secrets import mask
 
 IMAGES_AT_ONCE = 16

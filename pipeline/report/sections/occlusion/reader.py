@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.report.patch_reader import PATCHES, Frame, PatchReader
 from pipeline.report.patches import Patch
-from pipeline.store.encode import Run
+from pipeline.store.run import Run
 from schemas.errors import NotPublishedError, StoreError
 
 _Row = Mapping[Hashable, Any]

@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.patches import Box, Patch, three_digits
 from pipeline.report.sections.units.histogram import Histogram, draw_histogram
-from pipeline.store.layout import layer_file
+from pipeline.store.layout import layer_stem
 
 Row = Mapping[Hashable, Any]
 
@@ -130,7 +130,7 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
         layer: its row of `schemas.tables.SCAN_LAYERS`.
         units: its rows of `schemas.tables.SCAN_UNITS`.
     """
-    stem = layer_file(int(layer["position"]), layer["layer"]).removesuffix(".parquet")
+    stem = layer_stem(int(layer["position"]), layer["layer"])
     notes = [str(layer["whole_frame"])] if isinstance(layer["whole_frame"], str) else []
     if layer["gated"]:
         notes.append("behind a whole-frame gate, which the boxes leave out")

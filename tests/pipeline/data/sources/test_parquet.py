@@ -30,7 +30,7 @@ def test_parquet_rows_of_a_manifest_resolve_against_its_folder(tmp_path: Path):
     assert rows["container"] == [None, None]
 
 
-def test_parquet_rows_of_cells_name_file_and_row(tmp_path: Path):
+def test_parquet_rows_of_image_bytes_name_file_and_row(tmp_path: Path):
     images = [{"bytes": b"1", "path": "a.jpg"}, {"bytes": b"2", "path": None}, None,
               {"bytes": b"4", "path": ""}]  # fmt: skip
     one = write(tmp_path / "1.parquet", image=pa.array(images, STRUCT), label=[1, -1, 0, 2])
