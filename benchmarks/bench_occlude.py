@@ -21,7 +21,7 @@ import jobs.scan
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
 from pipeline.analysis.occlusion.occluder import Occluder
-from pipeline.models.affected_regions import Reach, footprints
+from pipeline.models.affected_regions import IntervalArray, affected_regions
 from pipeline.models.flops import NodeCosts
 from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
@@ -87,16 +87,16 @@ class Subject:
 
     def bound(self, occluder: Occluder) -> float:
         """Dense multiply-adds over those of every window's own clipped footprints, counted."""
-        geometry, grid = Geometry(self.network.graph, self.network.fields), occluder.grid
+        geometry, grid = Geometry(self.network.graph, self.network.layouts), occluder.grid
         down, across = (
-            Reach(low, low + side)
+            IntervalArray(low, low + side)
             for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
         )
-        prints, costs = footprints(geometry, down, across), NodeCosts(geometry)
+        regions, costs = affected_regions(geometry, down, across), NodeCosts(geometry)
         own = dense = 0.0
         for node, weights in costs.weights.items():
-            print_ = prints[node]
-            own += weights * float(print_.down.sizes.sum()) * float(print_.across.sizes.sum())
+            region = regions[node]
+            own += weights * float(region.down.sizes.sum()) * float(region.across.sizes.sum())
             dense += weights * float(np.prod(geometry.map_size(node)))
         return dense * len(grid.corners) / own
 

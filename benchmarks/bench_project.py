@@ -133,7 +133,7 @@ def _captum(atlas: Atlas, layer: str) -> float:
     rows: pd.DataFrame = atlas.tops[layer]
     picked = rows.iloc[np.linspace(0, len(rows) - 1, _SAMPLES + 1).astype(int)]
     neurons = NeuronDeconvolution(atlas.captum, _module(atlas.captum, layer))
-    flat = atlas.projector.layers[layer].field.map_size == (1, 1)
+    flat = atlas.projector.layers[layer].layout.map_size == (1, 1)
     rates = []
     for row in picked.itertuples():
         laps: list[Lap] = []

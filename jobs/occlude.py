@@ -129,7 +129,7 @@ def watched_layer(network: Network, name: str | None) -> str:
             raise LayerError(f"layer: the model has no layer {name!r}; {nearest(name, known)}")
         return name
     maps = [layer for layer in network.layers if layer.activation and layer.default]
-    maps = [layer for layer in maps if layer.field.map_size != (1, 1)]
+    maps = [layer for layer in maps if layer.layout.map_size != (1, 1)]
     classes = network.layers[-1].units
     weighted = [layer.position for layer in network.layers if layer.kind in ("conv2d", "linear")]
     last = max(weighted, default=-1)

@@ -103,7 +103,7 @@ class Subject:
     def local(self) -> list[str]:
         """Layers that crops do for, in the order of the network."""
         projector = self.projector(*self.layers)
-        return [name for name in self.layers if projector.cones[name].local]
+        return [name for name in self.layers if projector.dependencies[name].local]
 
 
 def images_of(count: int, side: int, dtype: torch.dtype = torch.float64) -> Tensor:

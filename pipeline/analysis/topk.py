@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)

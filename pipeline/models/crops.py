@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-def take(
+def crop(
     maps: Tensor,
     dims: tuple[int, int],
     starts: tuple[Tensor, Tensor],
@@ -48,7 +48,7 @@ def take(
     return result
 
 
-def place(
+def paste(
     parts: Tensor, dims: tuple[int, int], starts: tuple[Tensor, Tensor], size: tuple[int, int]
 ) -> Tensor:
     """Put each part back to where it was cut: zeros around, what lies outside is dropped.
@@ -74,7 +74,7 @@ def place(
     return result
 
 
-def shifted(part: Tensor, dim: int, first: int, size: int) -> Tensor:
+def pad_or_crop(part: Tensor, dim: int, first: int, size: int) -> Tensor:
     """Cut or pad with zeros along a dimension.
 
     Args:

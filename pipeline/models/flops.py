@@ -25,13 +25,13 @@ class NodeCosts:
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
-        self.nodes = [n for n in geometry.graph.nodes if n.fx in geometry.fields]
+        self.nodes = [n for n in geometry.graph.nodes if n.fx in geometry.layouts]
         self.channels = {node.fx: self._channels(node.fx) for node in self.nodes}
         self.weights = {node.fx: self._weights(node) for node in self.nodes}
 
     def _channels(self, node: fx.Node) -> int:
         height, width = self.geometry.map_size(node)
-        return int(np.prod(self.geometry.fields[node].shape)) // max(1, height * width)
+        return int(np.prod(self.geometry.layouts[node].shape)) // max(1, height * width)
 
     def _weights(self, node: Node) -> int:
         """Weights that every position of the map is multiplied with."""

@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.models.operations import ACTIVATIONS
-from pipeline.models.receptive_field import Field, Ints
+from pipeline.models.receptive_field import Layout
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Layer:
         name: torchvision's name for the node.
         position: its place in the order of execution.
         kind: the operation.
-        field: layout and receptive fields.
+        layout: layout and receptive fields.
         default: whether it is selected where nothing else is asked for.
     """
 
     name: str
     position: int
     kind: str
-    field: Field
+    layout: Layout
     default: bool
 
     @property
@@ -41,12 +42,12 @@ class Layer:
     @property
     def units(self) -> int:
         """Number of channels."""
-        return self.field.channels
+        return self.layout.channels
 
     @property
     def field_size(self) -> tuple[int, int]:
         """Height and width of the largest receptive field, in input-frame pixels."""
-        down, across = self.field.down, self.field.across
+        down, across = self.layout.down, self.layout.across
         return int((down.high - down.low).max()), int((across.high - across.low).max())
 
     def maps(self, value: Tensor) -> Tensor:
@@ -54,9 +55,9 @@ class Layer:
 
         It is a view where the memory layout allows.
         """
-        field = self.field
-        places = [axis.dim for axis in (field.down, field.across)]
-        order = [0, *field.channel_dims, *(dim for dim in places if dim is not None)]
+        layout = self.layout
+        places = [axis.dim for axis in (layout.down, layout.across)]
+        order = [0, *layout.channel_dims, *(dim for dim in places if dim is not None)]
         order += [dim for dim in range(value.dim()) if dim not in order]
         height, width = (1 if dim is None else value.shape[dim] for dim in places)
         return value.permute(order).reshape(value.shape[0], self.units, height, width)
@@ -72,7 +73,7 @@ class Layer:
         Returns:
             int64 [n, 4]: y0, x0, y1, x1, half-open, unclipped.
         """
-        down, across = self.field.down, self.field.across
+        down, across = self.layout.down, self.layout.across
         top, left = y * down.stride, x * across.stride
         edges = (
             top + down.low[units],

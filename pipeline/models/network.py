@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pipeline.models.graph import Graph, Node, Tap, TraceError
 from pipeline.models.layer import Layer
 from pipeline.models.operations import ACTIVATIONS
-from pipeline.models.receptive_field import Axis, Field
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.receptive_field import Axis, Layout
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 from schemas.errors import LayerError, ModelError, UnitscopeError, nearest
 from schemas.specs import LayerSelection
 
@@ -49,29 +49,33 @@ class TracedNetwork:
     def __init__(self, graph: Graph, frame_px: int) -> None:
         self.graph = graph
         self.module = graph.module
-        self.fields = fields = trace_fields(graph, frame_px)
-        readable = [node for node in graph.nodes if node.name in fields]
+        self.layouts = layouts = trace_receptive_fields(graph, frame_px)
+        readable = [node for node in graph.nodes if node.name in layouts]
         self.unreadable = {
-            node.name: fields[node.name].whole or "its dimensions are of unknown meaning"
+            node.name: layouts[node.name].whole_frame or "its dimensions are of unknown meaning"
             for node in readable
-            if not fields[node.name].readable
+            if not layouts[node.name].readable
         }
         self.layers = tuple(
-            Layer(node.name, position, node.kind, fields[node.name], self._is_default(node, fields))
-            for position, node in enumerate(node for node in readable if fields[node.name].readable)
+            Layer(
+                node.name, position, node.kind, layouts[node.name], self._is_default(node, layouts)
+            )
+            for position, node in enumerate(
+                node for node in readable if layouts[node.name].readable
+            )
         )
 
-    def _is_default(self, node: Node, fields: dict[str, Field]) -> bool:
+    def _is_default(self, node: Node, layouts: dict[str, Layout]) -> bool:
         if node.name == self.graph.output:
             return True
-        return node.kind in ACTIVATIONS and not self._is_gate(node, fields)
+        return node.kind in ACTIVATIONS and not self._is_gate(node, layouts)
 
-    def _is_gate(self, node: Node, fields: dict[str, Field]) -> bool:
+    def _is_gate(self, node: Node, layouts: dict[str, Layout]) -> bool:
         """Only multiplies a larger map, as squeeze-excite's sigmoid does: it looks for nothing."""
-        shape = fields[node.name].shape
+        shape = layouts[node.name].shape
         users = [other for other in self.graph.nodes if node.fx in other.fx.all_input_nodes]
         return bool(users) and all(
-            user.kind == "mul" and user.name in fields and fields[user.name].shape != shape
+            user.kind == "mul" and user.name in layouts and layouts[user.name].shape != shape
             for user in users
         )
 
@@ -172,11 +176,11 @@ def _fitting(module: nn.Module, frame_px: int) -> Iterator[None]:
         ) from error
 
 
-def _whole_frame(shape: tuple[int, ...], frame_px: int, why: str) -> Field:
+def _whole_frame(shape: tuple[int, ...], frame_px: int, why: str) -> Layout:
     edge = np.zeros(shape[1], dtype=np.int64)
     dims = [dim if len(shape) == 4 and shape[dim] > 1 else None for dim in (2, 3)]
     down, across = (Axis(dim, 0, edge, edge + frame_px) for dim in dims)
-    return Field(shape, (1,), down, across, whole=why)
+    return Layout(shape, (1,), down, across, whole_frame=why)
 
 
 def open_network(module: nn.Module, frame_px: int) -> Network:

@@ -1,6 +1,6 @@
 """The layout of a value and the receptive field of each of its channels.
 
-Every value carries a `Field`: where its channels and map rows and columns lie, and for each
+Every value carries a `Layout`: where its channels and map rows and columns lie, and for each
 channel the affine box ``[y * stride + low, y * stride + high)`` down, and the same across. Fields
 are kept per channel because concatenations join branches that see differently much (DenseNet,
 GoogLeNet, ShuffleNet).
@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipeline.models.operations import Window
-
-Ints = npt.NDArray[np.int64]
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Axis:
         return replace(self, low=low, high=high)
 
     def through(self, window: Window, positions: int) -> Axis:
-        """The field of a window's output positions, channels unchanged."""
+        """The receptive fields of a window's output positions, channels unchanged."""
         back = window.padding * self.stride
         return Axis(
             dim=self.dim if positions > 1 else None,
@@ -51,7 +49,7 @@ class Axis:
             high=self.high - back + window.reach * self.stride,
         )
 
-    def spread(self, before: int, after: int) -> Axis:
+    def over_neighbours(self, before: int, after: int) -> Axis:
         """The hull over each channel's neighbours ``c - before .. c + after``."""
         count = len(self.low)
         around = [
@@ -69,15 +67,15 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Field:
+class Layout:
     """The layout of a value [1, ...] and the receptive field of each of its channels.
 
     Attributes:
         shape: of the value for one image.
         channel_dims: dimensions that hold channels (two while a channel shuffle splits them).
-        down, across: fields along y and x; ``low`` and ``high`` have the channels' shape.
+        down, across: receptive fields along y and x; ``low`` and ``high`` have the channels' shape.
         gated: behind a gate that saw the whole frame; boxes leave the gate out.
-        whole: why the boxes are the whole frame; None where they are exact.
+        whole_frame: why the boxes are the whole frame; None where they are exact.
     """
 
     shape: tuple[int, ...]
@@ -85,7 +83,7 @@ class Field:
     down: Axis
     across: Axis
     gated: bool = False
-    whole: str | None = None
+    whole_frame: str | None = None
 
     @property
     def channels(self) -> int:
@@ -111,11 +109,14 @@ class Field:
             and self.across.dim in (3, None)
         )
 
-    def aligned_with(self, other: Field) -> bool:
+    def aligned_with(self, other: Layout) -> bool:
         """Whether positions and channels of both are the same places."""
         mine, theirs = (
-            (field.channel_dims, *((axis.dim, axis.stride) for axis in (field.down, field.across)))
-            for field in (self, other)
+            (
+                layout.channel_dims,
+                *((axis.dim, axis.stride) for axis in (layout.down, layout.across)),
+            )
+            for layout in (self, other)
         )
         return mine == theirs
 
@@ -127,45 +128,47 @@ class Field:
         return not loose and len(self.channel_dims) == 1
 
 
-def coordinates(fields: list[Field]) -> list[Tensor]:
+def coordinates(layouts: list[Layout]) -> list[Tensor]:
     """Where each element of each value lies.
 
     Returns:
-        For each field an int64 tensor [3, ...]: channel (numbered on through all fields), y, x.
+        For each layout an int64 tensor [3, ...]: channel (numbered on through all layouts), y, x.
     """
     result, first = [], 0
-    for field in fields:
-        shape = field.shape[1:]
+    for layout in layouts:
+        shape = layout.shape[1:]
         channel = torch.zeros((1, *shape), dtype=torch.int64)
-        numbers = torch.arange(field.channels) + first
-        sizes = [field.shape[d] if d in field.channel_dims else 1 for d in range(len(field.shape))]
+        numbers = torch.arange(layout.channels) + first
+        sizes = [
+            layout.shape[d] if d in layout.channel_dims else 1 for d in range(len(layout.shape))
+        ]
         channel += numbers.reshape(sizes)
         places = [channel]
-        for axis in (field.down, field.across):
+        for axis in (layout.down, layout.across):
             place = torch.zeros_like(channel)
             if axis.dim is not None:
-                sizes = [1] * len(field.shape)
-                sizes[axis.dim] = field.shape[axis.dim]
-                place += torch.arange(field.shape[axis.dim]).reshape(sizes)
+                sizes = [1] * len(layout.shape)
+                sizes[axis.dim] = layout.shape[axis.dim]
+                place += torch.arange(layout.shape[axis.dim]).reshape(sizes)
             places.append(place)
         result.append(torch.cat(places))
-        first += field.channels
+        first += layout.channels
     return result
 
 
-def read_coordinates(moved: Tensor, fields: list[Field]) -> Field | str:
-    """The field of a value whose elements came from the elements of others.
+def read_coordinates(moved: Tensor, layouts: list[Layout]) -> Layout | str:
+    """The layout of a value whose elements came from the elements of others.
 
     Args:
         moved: [3, 1, ...] int64, the `coordinates` after the operation ran on them.
-        fields: of the operation's inputs, in the order in which their channels were numbered.
+        layouts: of the operation's inputs, in the order in which their channels were numbered.
 
     Returns:
-        The field, or a clause that says why there is none.
+        The layout, or a clause that says why there is none.
     """
     channel, *places = moved
     shape = tuple(channel.shape)
-    source_strides = {(field.down.stride, field.across.stride) for field in fields}
+    source_strides = {(layout.down.stride, layout.across.stride) for layout in layouts}
     if len(source_strides) > 1:
         return "joins maps of unlike strides"
     channel_dims = _varying(channel)
@@ -185,9 +188,9 @@ def read_coordinates(moved: Tensor, fields: list[Field]) -> Field | str:
     numbers = channel[index].numpy()
     axes = []
     for place, dim, side in zip(places, dims, ("down", "across"), strict=True):
-        axis: Axis = getattr(fields[0], side)
-        low = np.concatenate([getattr(field, side).low.reshape(-1) for field in fields])
-        high = np.concatenate([getattr(field, side).high.reshape(-1) for field in fields])
+        axis: Axis = getattr(layouts[0], side)
+        low = np.concatenate([getattr(layout, side).low.reshape(-1) for layout in layouts])
+        high = np.concatenate([getattr(layout, side).high.reshape(-1) for layout in layouts])
         offset = place[index].numpy() * axis.stride
         step = 1
         if dim is not None:
@@ -196,7 +199,7 @@ def read_coordinates(moved: Tensor, fields: list[Field]) -> Field | str:
             if not bool((steps == step).all()):
                 return "reorders the positions"
         axes.append(Axis(dim, axis.stride * step, low[numbers] + offset, high[numbers] + offset))
-    return Field(shape, channel_dims, axes[0], axes[1])
+    return Layout(shape, channel_dims, axes[0], axes[1])
 
 
 def _varying(place: Tensor) -> tuple[int, ...]:

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.occlusion.fill import fill_frame
-from pipeline.analysis.occlusion.metrics import Box, Floats, sum_up
+from pipeline.analysis.occlusion.metrics import Box, summarise
 from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.data.loader import Batch, ImageLoader
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
-from pipeline.models.receptive_field import Ints
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
+from schemas.arrays import Floats, Ints
 from schemas.errors import DatasetError, ModelError
 from schemas.jobs import OccludeSpec
 from schemas.manifest import Shard
@@ -132,7 +132,7 @@ class OccludeStage:
         target = self._target(row, found)
         clean, p = softmax(found.clean), softmax(found.scores)
         predicted = p.argmax(axis=1)
-        numbers = sum_up(
+        numbers = summarise(
             p[:, target],
             predicted,
             (float(clean[target]), int(clean.argmax())),

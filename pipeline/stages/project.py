@@ -23,15 +23,15 @@ from pipeline.analysis.deconvnet.forward import Rule
 from pipeline.analysis.deconvnet.projector import Projected, Projector, Targets
 from pipeline.data.loader import Batch, ImageLoader
 from pipeline.data.preprocess import normalise
-from pipeline.models.crops import take
+from pipeline.models.crops import crop
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
-from pipeline.models.receptive_field import Ints
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.precision import prepare
 from pipeline.store.commit import JobStore
 from pipeline.store.encode import open_run
 from pipeline.store.layout import JobFolder
+from schemas.arrays import Ints
 from schemas.errors import DatasetError, ModelError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
@@ -244,7 +244,7 @@ def _patch(frames: Tensor, row: int, box: Ints) -> NDArray[np.uint8]:
     """What a box (y0, x0, y1, x1) shows of a frame, uint8 [height, width, 3]; grey outside."""
     starts = (torch.tensor([box[0]]), torch.tensor([box[1]]))
     size = (int(box[2] - box[0]), int(box[3] - box[1]))
-    return take(frames, (2, 3), starts, size, [row], fill=_OUTSIDE)[0].permute(1, 2, 0).numpy()
+    return crop(frames, (2, 3), starts, size, [row], fill=_OUTSIDE)[0].permute(1, 2, 0).numpy()
 
 
 def projection_png(signal: NDArray[np.float32], longest_px: int) -> tuple[bytes, float]:

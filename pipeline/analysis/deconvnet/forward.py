@@ -21,7 +21,7 @@ from pipeline.analysis.deconvnet.transposes import (
     slope_of,
     switches,
 )
-from pipeline.models.geometry import Cone, Geometry, Region, inside_mask
+from pipeline.models.geometry import Geometry, InputDependency, Region, inside_mask
 from pipeline.models.graph import Node
 from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES
 from schemas.errors import LayerError
@@ -45,7 +45,7 @@ _LINEAR = (
 )
 
 
-class WayUp:
+class ForwardRecorder:
     """Runs frames or crops upwards and saves what the rule's way down needs.
 
     Args:
@@ -80,8 +80,8 @@ class WayUp:
         linear = node.kind in _LINEAR or (node.kind in ("mul", "truediv", "div") and inputs == 1)
         return "nothing" if linear or not inputs else "inputs"
 
-    def on_frames(
-        self, images: Tensor, wanted: set[fx.Node], until: str, seen: Callable[[str, Tensor], None]
+    def record_frames(
+        self, images: Tensor, wanted: set[fx.Node], until: str, tap: Callable[[str, Tensor], None]
     ) -> Saved:
         """Run whole frames.
 
@@ -89,7 +89,7 @@ class WayUp:
             images: [N, 3, S, S].
             wanted: the nodes on the way down.
             until: the deepest layer that is needed.
-            seen: called with each node's name and value.
+            tap: called with each node's name and value.
 
         Returns:
             What was saved, [N, ...] each.
@@ -111,30 +111,32 @@ class WayUp:
                 pad = (windows[0].padding, windows[1].padding) if windows else (0, 0)
                 self._save(saved, node, inputs, value, pad)
             if isinstance(value, Tensor):
-                seen(node.name, value)
+                tap(node.name, value)
 
         geometry.graph.program(taps, until).visit(images, visit)
         return saved
 
-    def on_crops(self, cone: Cone, crops: Tensor, seeds: Seeds) -> tuple[Saved, Tensor]:
-        """Run crops of the input, one a seed, through a local cone.
+    def record_crops(
+        self, dependency: InputDependency, crops: Tensor, seeds: Seeds
+    ) -> tuple[Saved, Tensor]:
+        """Run crops of the input, one a seed, through a local dependency.
 
         Args:
-            cone: with no whole map in it.
-            crops: [n, 3, rows, columns], the cone's region of each frame.
+            dependency: with no whole map in it.
+            crops: [n, 3, rows, columns], the dependency's region of each frame.
             seeds: their positions in the target's map.
 
         Returns:
             What was saved, [n, ...] each, and the target's values [n, C, 1, 1].
         """
         saved, values = Saved(), dict[fx.Node, Any]()
-        for traced, region in reversed(cone.regions.items()):
+        for traced, region in reversed(dependency.regions.items()):
             node = self.geometry.nodes[traced]
             if node.kind == "placeholder":
                 values[traced] = crops
                 continue
             inputs = {
-                source: self._read(node, region, source, cone.regions[source], values[source])
+                source: self._read(node, region, source, dependency.regions[source], values[source])
                 for source in self.geometry.data_inputs(traced)
             }
             if node.kind in MAX_POOLS:
@@ -146,7 +148,7 @@ class WayUp:
             if node.kind not in _KEEP_ZEROS or (node.kind == "add" and len(inputs) == 1):
                 value = self._outside(node, region, value, seeds)
             values[traced] = value
-        return saved, values[cone.target.fx]
+        return saved, values[dependency.target.fx]
 
     def reads(self, node: Node, region: Region) -> Region:
         """The region of its input that a node's region reads, padding included."""
@@ -181,7 +183,7 @@ class WayUp:
         ((source, value),) = inputs.items()
         windows = self.geometry.windows(node)
         if windows is None:
-            raise ValueError(f"{node.name} has no even windows, so its cone is not local")
+            raise ValueError(f"{node.name} has no even windows, so its dependency is not local")
         mask = self._mask(source, self.reads(node, region), seeds, value)
         if mask is not None:  # not masked_fill, which loses the memory format
             value = torch.where(mask, value.new_tensor(-torch.inf), value)
@@ -198,7 +200,7 @@ class WayUp:
     def _mask(self, node: fx.Node, region: Region, seeds: Seeds, value: Tensor) -> Tensor | None:
         """Which places of a region lie outside the map; None where none does."""
         mask = inside_mask(region, seeds, self.geometry.map_size(node))
-        return None if mask is None else ~self.geometry.spread(mask, node).to(value.device)
+        return None if mask is None else ~self.geometry.expand_mask(mask, node).to(value.device)
 
     def _save(
         self, saved: Saved, node: Node, inputs: dict[fx.Node, Any], value: Any, pad: tuple[int, int]

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.analysis.deconvnet.backward import WayDown
-from pipeline.analysis.deconvnet.backward_rules import Descent
-from pipeline.analysis.deconvnet.forward import Rule, Saved, Seeds, WayUp
-from pipeline.models.crops import take
-from pipeline.models.geometry import Cone, Geometry
+from pipeline.analysis.deconvnet.backward import DeconvNet
+from pipeline.analysis.deconvnet.backward_rules import BackwardState
+from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved, Seeds
+from pipeline.models.crops import crop
+from pipeline.models.geometry import Geometry, InputDependency
 from pipeline.models.graph import Node, TraceError
 from pipeline.models.layer import Layer
 from pipeline.models.network import HookedNetwork, Network, TracedNetwork
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
 # Signals of about a dozen nodes live at once on the way down. A CPU is fastest where they stay in
 # its caches and the allocator does not go back to the system for each (2 to 4 times, measured).
@@ -78,14 +78,14 @@ class Projector:
         if not isinstance(network, TracedNetwork):
             note = network.note if isinstance(network, HookedNetwork) else "unknown network"
             raise TraceError(f"projections need a traced network: {note}")
-        self.geometry = Geometry(network.graph, network.fields)
-        self.up = WayUp(self.geometry, rule)
-        self.down = WayDown(self.up)
+        self.geometry = Geometry(network.graph, network.layouts)
+        self.recorder = ForwardRecorder(self.geometry, rule)
+        self.deconvnet = DeconvNet(self.recorder)
         self.layers = {layer.name: layer for layer in layers}
-        self.cones = {layer.name: self.geometry.cone(layer.name) for layer in layers}
-        for cone in self.cones.values():
-            for traced in cone.regions:
-                self.up.saves(self.geometry.nodes[traced])
+        self.dependencies = {layer.name: self.geometry.dependency(layer.name) for layer in layers}
+        for dependency in self.dependencies.values():
+            for traced in dependency.regions:
+                self.recorder.saves(self.geometry.nodes[traced])
         self._costs = _Costs(self.geometry)
         self._weight = next(network.module.parameters(), torch.zeros(1))
 
@@ -115,7 +115,9 @@ class Projector:
     def _shared_depth(self, targets: dict[str, Targets]) -> int:
         """The deepest layer whose targets share whole frames, by counted multiply-adds."""
         names = sorted(targets, key=self._position)
-        alone = [len(targets[name].rows) * self._costs.crop(self.cones[name]) for name in names]
+        alone = [
+            len(targets[name].rows) * self._costs.crop(self.dependencies[name]) for name in names
+        ]
         best, best_cost = -1, sum(alone)
         images: set[int] = set()
         for index, name in enumerate(names):
@@ -129,25 +131,25 @@ class Projector:
         rows = torch.unique(torch.cat([part.rows for part in targets.values()]))
         place = torch.full((len(frames),), -1).index_put_((rows,), torch.arange(len(rows)))
         deepest = max(targets, key=self._position)
-        wanted = {node for name in targets for node in self.cones[name].regions}
+        wanted = {node for name in targets for node in self.dependencies[name].regions}
         found: dict[str, Tensor] = {}
 
-        def seen(name: str, value: Tensor) -> None:
+        def tap(name: str, value: Tensor) -> None:
             if name in targets:
                 part = targets[name]
                 maps = self.layers[name].maps(value)
                 found[name] = maps[place[part.rows], part.units, part.y, part.x].float().cpu()
 
         frames = frames[rows]
-        saved = self.up.on_frames(frames, wanted, deepest, seen)
+        saved = self.recorder.record_frames(frames, wanted, deepest, tap)
         return {
             name: Projected(self._descend(name, part, saved, place[part.rows]), found[name])
             for name, part in targets.items()
         }
 
     def _from_crops(self, frames: Tensor, name: str, part: Targets) -> Projected:
-        cone = self.cones[name]
-        region = next(reversed(cone.regions.values()))
+        dependency = self.dependencies[name]
+        region = next(reversed(dependency.regions.values()))
         pictures: list[Tensor] = []
         reproduced = []
         for chunk in self._chunks(name, len(part.rows)):
@@ -155,8 +157,8 @@ class Projector:
             seeds = (some.y, some.x)
             starts = (region.down.starts(some.y), region.across.starts(some.x))
             size = (region.down.size, region.across.size)
-            crops = take(frames, (2, 3), starts, size, some.rows.tolist())
-            saved, values = self.up.on_crops(cone, crops, seeds)
+            crops = crop(frames, (2, 3), starts, size, some.rows.tolist())
+            saved, values = self.recorder.record_crops(dependency, crops, seeds)
             maps = self.layers[name].maps(values)
             reproduced.append(maps[torch.arange(len(some.rows)), some.units, 0, 0].float().cpu())
             pictures += self._pictures(name, some, saved, None)
@@ -171,14 +173,16 @@ class Projector:
     def _pictures(
         self, name: str, part: Targets, saved: Saved, rows: Tensor | None
     ) -> list[Tensor]:
-        cone, seeds = self.cones[name], (part.y, part.x)
+        dependency, seeds = self.dependencies[name], (part.y, part.x)
         values = part.values.to(self._weight)
-        signal = self.down.project(Descent(cone, part.units, seeds, values, saved, rows))
-        return _cut_boxes(signal, cone, seeds, part.boxes)
+        signal = self.deconvnet.project(
+            BackwardState(dependency, part.units, seeds, values, saved, rows)
+        )
+        return _cut_boxes(signal, dependency, seeds, part.boxes)
 
     def _chunks(self, name: str, count: int) -> list[slice]:
         room = _BYTES_AT_ONCE[self._weight.device.type]
-        size = max(1, min(_MOST_AT_ONCE, room // self._costs.bytes_of(self.cones[name])))
+        size = max(1, min(_MOST_AT_ONCE, room // self._costs.bytes_of(self.dependencies[name])))
         return [slice(first, first + size) for first in range(0, count, size)]
 
 
@@ -193,9 +197,11 @@ def _slice(part: Targets, chunk: slice) -> Targets:
     )
 
 
-def _cut_boxes(signal: Tensor, cone: Cone, seeds: Seeds, boxes: Ints) -> list[Tensor]:
-    """The part of each signal that lies in its box; a cone may be wider than a unit's own field."""
-    region = next(reversed(cone.regions.values()))
+def _cut_boxes(
+    signal: Tensor, dependency: InputDependency, seeds: Seeds, boxes: Ints
+) -> list[Tensor]:
+    """The part of each signal that lies in its box; all units of a layer share a region."""
+    region = next(reversed(dependency.regions.values()))
     top = region.down.starts(seeds[0]).numpy()
     left = region.across.starts(seeds[1]).numpy()
     height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
@@ -206,7 +212,7 @@ def _cut_boxes(signal: Tensor, cone: Cone, seeds: Seeds, boxes: Ints) -> list[Te
             torch.from_numpy(edge[which] - start[which])
             for edge, start in ((boxes[:, 0], top), (boxes[:, 1], left))
         ]
-        cut = take(signal, (2, 3), (starts[0], starts[1]), size, which.tolist())
+        cut = crop(signal, (2, 3), (starts[0], starts[1]), size, which.tolist())
         for place, picture in zip(which, cut, strict=True):
             pictures[place] = picture
     return pictures
@@ -220,7 +226,7 @@ class _Costs:
         self._prefix: dict[str, float] = {}
         total = 0.0
         for node in geometry.graph.nodes:
-            if node.fx in geometry.fields:
+            if node.fx in geometry.layouts:
                 total += self._per_position(node) * float(np.prod(geometry.map_size(node.fx)))
             self._prefix[node.name] = total
 
@@ -228,21 +234,21 @@ class _Costs:
         """One whole frame up to a layer."""
         return self._prefix[layer]
 
-    def crop(self, cone: Cone) -> float:
-        """One crop through a cone; endless where a crop does not do."""
-        if not cone.local:
+    def crop(self, dependency: InputDependency) -> float:
+        """One crop through a dependency; endless where a crop does not do."""
+        if not dependency.local:
             return float("inf")
         return sum(
             self._per_position(self._geometry.nodes[traced]) * region.down.size * region.across.size
-            for traced, region in cone.regions.items()
+            for traced, region in dependency.regions.items()
         )
 
-    def bytes_of(self, cone: Cone) -> int:
+    def bytes_of(self, dependency: InputDependency) -> int:
         """Memory of one seed on the way down: a few of the largest signals."""
         largest = 1
-        for traced, region in cone.regions.items():
-            if traced in self._geometry.fields:
-                shape = self._geometry.fields[traced].shape
+        for traced, region in dependency.regions.items():
+            if traced in self._geometry.layouts:
+                shape = self._geometry.layouts[traced].shape
                 own = int(np.prod(shape)) // max(1, int(np.prod(self._geometry.map_size(traced))))
                 largest = max(largest, own * region.down.size * region.across.size)
         return 4 * 4 * largest

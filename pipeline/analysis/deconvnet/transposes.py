@@ -38,7 +38,7 @@ def call_with(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any]) -> Any
 def _value_of(geometry: Geometry, used: fx.Node, inputs: dict[fx.Node, Any]) -> Any:
     if used in inputs:
         return inputs[used]
-    if used in geometry.fields:  # only its shape can matter
+    if used in geometry.layouts:  # only its shape can matter
         return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
     values = {source: _value_of(geometry, source, inputs) for source in used.all_input_nodes}
     return geometry.graph.call(geometry.nodes[used], values)
@@ -47,9 +47,9 @@ def _value_of(geometry: Geometry, used: fx.Node, inputs: dict[fx.Node, Any]) -> 
 def _shape_beside(geometry: Geometry, node: fx.Node, inputs: dict[fx.Node, Any]) -> tuple[int, ...]:
     """The shape of a node's value for the rows and the region that the inputs have."""
     near, value = next((n, v) for n, v in inputs.items() if isinstance(v, Tensor))
-    shape = [value.shape[0], *geometry.fields[node].shape[1:]]
+    shape = [value.shape[0], *geometry.layouts[node].shape[1:]]
     # A crop meets only operations that keep the map: a size read anywhere is that of the crop.
-    if value.shape[1:] != geometry.fields[near].shape[1:]:
+    if value.shape[1:] != geometry.layouts[near].shape[1:]:
         for dim, like in zip(geometry.map_dims(node), geometry.map_dims(near), strict=True):
             shape[dim] = value.shape[like]
     return tuple(shape)
@@ -152,18 +152,18 @@ def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
 
 def _unpool_in_turn(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
-    for k, part in enumerate(window_places(result, signal, windows)):
+    for k, part in enumerate(window_slices(result, signal, windows)):
         part.add_(torch.where(places == k, signal, 0))
     return result
 
 
-def spread_evenly(signal: Tensor, windows: Windows) -> Tensor:
+def sum_pool_transpose(signal: Tensor, windows: Windows) -> Tensor:
     """The transpose of a sum over windows: every place of a window gets its value."""
     if signal.shape[2:] == (1, 1):
         size = [window.reach + 1 for window in windows]
         return signal.expand(*signal.shape[:2], *size).contiguous()
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
-    for part in window_places(result, signal, windows):
+    for part in window_slices(result, signal, windows):
         part.add_(signal)
     return result
 
@@ -182,7 +182,7 @@ def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
     )
 
 
-def window_places(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
+def window_slices(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
     """The places of ``result`` that lie at place k of every window, for k in row-major order."""
     down, across = windows
     rows = (signal.shape[2] - 1) * down.stride + 1
@@ -212,11 +212,11 @@ def average_counts(
     counts_padding = bool(arguments.get("count_include_pad", True))
     source = geometry.data_inputs(node.fx)[0]
     counts = []
-    for window, span, p, length in zip(
+    for window, interval, p, length in zip(
         windows, (region.down, region.across), positions, geometry.map_size(source), strict=True
     ):
         seeds = p[:1] if region.whole else p
-        first = span.starts(seeds)[:, None] + torch.arange(span.size, device=p.device)
+        first = interval.starts(seeds)[:, None] + torch.arange(interval.size, device=p.device)
         first = first * window.stride - window.padding
         last = (first + window.size).clamp(max=length + window.padding)
         if not counts_padding:

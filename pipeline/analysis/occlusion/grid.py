@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.analysis.occlusion.grid import Grid
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Bools, Floats, Ints
 
 Box = tuple[float, float, float, float]
 """y0, x0, y1, x1, half-open, in input-frame pixels; may reach outside the frame."""
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Numbers:
+class MapMetrics:
     """The columns of occlude/pictures that sum a map up; see `schemas.tables`."""
 
     largest_drop: float
@@ -33,13 +31,13 @@ class Numbers:
     pointed: bool | None
 
 
-def sum_up(
+def summarise(
     p: Floats,
     predicted: Ints,
     clean: tuple[float, int],
     grid: Grid,
     boxes: Sequence[Box] = (),
-) -> Numbers:
+) -> MapMetrics:
     """The numbers of one picture.
 
     Args:
@@ -63,7 +61,7 @@ def sum_up(
     inside = _mask(boxes, grid.frame_px)
     known = bool(inside.any()) and not math.isnan(largest_drop)
     centre = (y + grid.size[0] // 2, x + grid.size[1] // 2)
-    return Numbers(
+    return MapMetrics(
         largest_drop=largest_drop,
         drop_y_px=y,
         drop_x_px=x,
@@ -104,7 +102,7 @@ def _pixel_sums(values: Floats, grid: Grid) -> Floats:
     return sums
 
 
-def _mask(boxes: Sequence[Box], frame_px: int) -> NDArray[np.bool_]:
+def _mask(boxes: Sequence[Box], frame_px: int) -> Bools:
     """The pixels whose middle lies in a box."""
     inside = np.zeros((frame_px, frame_px), dtype=bool)
     for box in boxes:

@@ -13,11 +13,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.occlusion.grid import Grid, windows_along
-from pipeline.analysis.occlusion.incremental import Incremental, Seen
+from pipeline.analysis.occlusion.incremental import Incremental, Observer
 from pipeline.analysis.occlusion.plan import (
     Area,
     OcclusionPlan,
@@ -27,7 +26,7 @@ from pipeline.models.flops import NodeCosts
 from pipeline.models.geometry import Geometry
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network, TracedNetwork
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Floats, Ints
 from schemas.errors import ModelError, SpecError
 from schemas.jobs import SlidingWindow
 
@@ -59,9 +58,9 @@ class Occlusion:
 
 
 class _EngineOf(Protocol):
-    def look(self, frame: Tensor) -> tuple[Tensor, Tensor]: ...
+    def record_clean(self, frame: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def run(self, fill: Tensor, seen: Seen) -> Tensor: ...
+    def run(self, fill: Tensor, observe: Observer) -> Tensor: ...
 
 
 class Occluder:
@@ -109,7 +108,7 @@ class Occluder:
         self.engine: Engine = "dense" if plan is None else "incremental"
         self._engine: _EngineOf
         if plan is not None and isinstance(network, TracedNetwork):
-            self._engine = Incremental(Geometry(network.graph, network.fields), plan, layer.name)
+            self._engine = Incremental(Geometry(network.graph, network.layouts), plan, layer.name)
         else:
             self._engine = Dense(network, layer, self.grid, live_bytes)
 
@@ -124,7 +123,7 @@ class Occluder:
                     "engine dense"
                 )
             return None
-        geometry = Geometry(network.graph, network.fields)
+        geometry = Geometry(network.graph, network.layouts)
         plan = make_plan(geometry, self.grid, live_bytes=live_bytes)
         return plan if plan.worth_it or engine == "incremental" else None
 
@@ -136,9 +135,9 @@ class Occluder:
             fill: what a window shows instead, of the same shape.
         """
         with torch.inference_mode():
-            scores, value = self._engine.look(frame)
+            scores, value = self._engine.record_clean(frame)
             watch = _Watch(self._layer, value, len(self.grid.corners))
-            occluded = self._engine.run(fill, watch.see)
+            occluded = self._engine.run(fill, watch.observe)
         return Occlusion(
             clean=scores[0].float().cpu(),
             unit=watch.unit,
@@ -160,7 +159,7 @@ class _Watch:
         self._sums = torch.nn.functional.pad(clean.cumsum(0).cumsum(1), (1, 0, 1, 0))
         self.activity = torch.full((windows,), torch.nan, dtype=torch.float64)
 
-    def see(self, value: Tensor, area: Area, windows: Ints) -> None:
+    def observe(self, value: Tensor, area: Area, windows: Ints) -> None:
         changed = self._layer.maps(value)[:, self.unit].double().sum(dim=(1, 2)).cpu()
         top, left = torch.from_numpy(area.top), torch.from_numpy(area.left)
         low, right = top + area.height, left + area.width
@@ -190,18 +189,18 @@ class Dense:
         live_bytes: int,
     ) -> None:
         self._run = network.runner([layer.name])
-        self._map = layer.field.map_size
+        self._map = layer.layout.map_size
         self._corners, self._size = grid.corners, grid.size
         self._most = max(1, min(len(self._corners), live_bytes // bytes_of_a_frame(network)))
         self._frame = torch.empty(0)
 
-    def look(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Incremental.look`."""
+    def record_clean(self, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Incremental.record_clean`."""
         self._frame = frame
         watched: list[Tensor] = []
         return self._run(frame, lambda _, value: watched.append(value)), watched[0]
 
-    def run(self, fill: Tensor, seen: Seen) -> Tensor:
+    def run(self, fill: Tensor, observe: Observer) -> Tensor:
         """See `Incremental.run`."""
         batch = self._frame.repeat(self._most, 1, 1, 1).contiguous(
             memory_format=torch.channels_last
@@ -214,7 +213,7 @@ class Dense:
             area = Area(none, none, *self._map)
 
             def tap(_: str, value: Tensor, area: Area = area, windows: Ints = windows) -> None:
-                seen(value, area, windows)
+                observe(value, area, windows)
 
             scores.append(self._run(batch[: len(windows)], tap))
             self._paste(batch, self._frame, windows)
@@ -234,9 +233,11 @@ def bytes_of_a_frame(network: Network) -> int:
     A network that could not be traced is taken to keep all the maps that are known of it.
     """
     if not isinstance(network, TracedNetwork):
-        return sum(8 * int(np.prod(layer.field.shape)) for layer in network.layers)
-    geometry = Geometry(network.graph, network.fields)
-    sizes = {n.fx: 4 * int(np.prod(geometry.fields[n.fx].shape)) for n in NodeCosts(geometry).nodes}
+        return sum(8 * int(np.prod(layer.layout.shape)) for layer in network.layers)
+    geometry = Geometry(network.graph, network.layouts)
+    sizes = {
+        n.fx: 4 * int(np.prod(geometry.layouts[n.fx].shape)) for n in NodeCosts(geometry).nodes
+    }
     last = {used: node for node in geometry.graph.nodes for used in node.fx.all_input_nodes}
     most = alive = 0
     for node in geometry.graph.nodes:
@@ -262,6 +263,6 @@ def require_fit(windows: Iterable[SlidingWindow], frame_px: int) -> None:
             )
 
 
-def softmax(scores: Tensor) -> NDArray[np.float64]:
+def softmax(scores: Tensor) -> Floats:
     """Probabilities in float64, so that rounding shows no drop; over the last dimension."""
     return scores.double().softmax(dim=-1).numpy()

@@ -14,13 +14,13 @@ import numpy as np
 from torch import fx
 
 from pipeline.analysis.occlusion.grid import Grid
-from pipeline.analysis.occlusion.window_groups import classes_along
-from pipeline.models.affected_regions import Footprint, Reach, footprints, map_of
+from pipeline.analysis.occlusion.window_groups import groups_along
+from pipeline.models.affected_regions import AffectedRegion, IntervalArray, affected_regions, map_of
 from pipeline.models.flops import NodeCosts, read_size
 from pipeline.models.geometry import Geometry
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
-MOST_CLASSES = 8
+MOST_GROUPS = 8
 # A region that covers more of its map than this costs no less than the map itself.
 _WHOLE_SHARE = 0.85
 _WORTH_IT = 0.95
@@ -98,27 +98,27 @@ def make_plan(geometry: Geometry, grid: Grid, *, live_bytes: int) -> OcclusionPl
         live_bytes: what the maps of a batch may take at once.
     """
     costs = NodeCosts(geometry)
-    prints = footprints(geometry, *_covered(grid))
+    regions = affected_regions(geometry, *_covered(grid))
     cuts = [
-        _groups(costs, prints, grid, classes, live_bytes) for classes in range(1, MOST_CLASSES + 1)
+        _blocks(costs, regions, grid, groups, live_bytes) for groups in range(1, MOST_GROUPS + 1)
     ]
-    groups = min(cuts, key=_cost_of)
+    blocks = min(cuts, key=_cost_of)
     dense = len(grid.corners) * sum(costs.dense(node.fx) for node in costs.nodes)
-    batches = (batch for group in groups for batch in _batches(geometry, group))
-    return OcclusionPlan(tuple(batches), _cost_of(groups), dense)
+    batches = (batch for block in blocks for batch in _batches(geometry, block))
+    return OcclusionPlan(tuple(batches), _cost_of(blocks), dense)
 
 
-def _covered(grid: Grid) -> tuple[Reach, Reach]:
+def _covered(grid: Grid) -> tuple[IntervalArray, IntervalArray]:
     """The rows and columns of the frame that the windows cover."""
     down, across = (
-        Reach(low, low + side)
+        IntervalArray(low, low + side)
         for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
     )
     return down, across
 
 
 @dataclass(frozen=True)
-class _Group:
+class _Block:
     """Windows, rows by columns, whose areas have one size in every map.
 
     Attributes:
@@ -134,44 +134,42 @@ class _Group:
     cost: float
 
 
-def _groups(
+def _blocks(
     costs: NodeCosts,
-    prints: dict[fx.Node, Footprint],
+    regions: dict[fx.Node, AffectedRegion],
     grid: Grid,
-    classes: int,
+    groups: int,
     live_bytes: int,
-) -> list[_Group]:
-    """The grid as classes of rows times classes of columns."""
+) -> list[_Block]:
+    """The grid as groups of rows times groups of columns."""
     counts = (len(grid.rows), len(grid.columns))
-    rows = classes_along(costs, {n: (p.down, 0) for n, p in prints.items()}, counts[0], classes)
-    columns = classes_along(
-        costs, {n: (p.across, 1) for n, p in prints.items()}, counts[1], classes
-    )
-    groups = []
+    rows = groups_along(costs, {n: (p.down, 0) for n, p in regions.items()}, counts[0], groups)
+    columns = groups_along(costs, {n: (p.across, 1) for n, p in regions.items()}, counts[1], groups)
+    blocks = []
     for own_rows, own_columns in product(rows, columns):
-        edges = _edges(costs.geometry, prints, own_rows, own_columns)
+        edges = _edges(costs.geometry, regions, own_rows, own_columns)
         most = max(1, live_bytes // _bytes_of_one(costs, edges))
         windows = (own_rows[:, None] * counts[1] + own_columns).reshape(-1)
         batches = -(-len(windows) // most)
         cost = batches * costs.overhead() + len(windows) * _cost_of_one(costs, edges)
-        groups.append(_Group(windows, edges, most, cost))
-    return groups
+        blocks.append(_Block(windows, edges, most, cost))
+    return blocks
 
 
-def _cost_of(groups: list[_Group]) -> float:
-    return sum(group.cost for group in groups)
+def _cost_of(blocks: list[_Block]) -> float:
+    return sum(block.cost for block in blocks)
 
 
 def _edges(
-    geometry: Geometry, prints: dict[fx.Node, Footprint], rows: Ints, columns: Ints
+    geometry: Geometry, regions: dict[fx.Node, AffectedRegion], rows: Ints, columns: Ints
 ) -> dict[fx.Node, Edges]:
     """The areas of these rows and columns of windows."""
     edges: dict[fx.Node, Edges] = {}
     whole: set[fx.Node] = set()
-    for node, footprint in prints.items():
+    for node, region in regions.items():
         height, width = map_of(geometry, node)
-        top, tall = _span(footprint.down, rows, height)
-        left, wide = _span(footprint.across, columns, width)
+        top, tall = _common_size(region.down, rows, height)
+        left, wide = _common_size(region.across, columns, width)
         covered = tall * wide >= _WHOLE_SHARE * height * width
         if covered or any(source in whole for source in geometry.data_inputs(node)):
             whole.add(node)
@@ -181,10 +179,10 @@ def _edges(
     return edges
 
 
-def _span(reach: Reach, windows: Ints, length: int) -> tuple[Ints, int]:
-    """First positions and the one size of some windows' spans, moved inside the map."""
-    size = min(int(reach.sizes[windows].max()), length)
-    return np.minimum(reach.low[windows], length - size), size
+def _common_size(intervals: IntervalArray, windows: Ints, length: int) -> tuple[Ints, int]:
+    """First positions and the one size of some windows' intervals, moved inside the map."""
+    size = min(int(intervals.sizes[windows].max()), length)
+    return np.minimum(intervals.low[windows], length - size), size
 
 
 def _cost_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> float:
@@ -199,7 +197,7 @@ def _cost_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> float:
 
 
 def _bytes_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> int:
-    """fp32 maps of one window: those that wait for later readers, their pools, the largest step."""
+    """fp32 maps of one window: those that wait, their patched maps, the largest step."""
     own = {
         node: 4 * height * width * costs.channels[node]
         for node, (_, height, _, width) in edges.items()
@@ -210,46 +208,46 @@ def _bytes_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> int:
         node.fx: [s for s in costs.geometry.data_inputs(node.fx) if s in own] for node in nodes
     }
     last = {source: node.fx for node in nodes for source in inputs[node.fx]}
-    pooled: set[fx.Node] = set()
+    gathered: set[fx.Node] = set()
     alive = peak = 0
     for node in nodes:
         _, height, _, width = edges[node.fx]
         read = 4 * read_size(costs.geometry, node, (height, width))
         gathers = {s: read * costs.channels[s] for s in inputs[node.fx]}
-        # What is read as it is, is neither pooled nor copied.
+        # What is read as it is, is neither gathered nor copied.
         gathers = {source: size for source, size in gathers.items() if size != own[source]}
-        pooled |= gathers.keys()
+        gathered |= gathers.keys()
         alive += own[node.fx]
         peak = max(peak, alive + sum(gathers.values()))
         alive -= sum(own[source] for source in inputs[node.fx] if last[source] is node.fx)
-    return peak + sum(own[source] for source in pooled)
+    return peak + sum(own[source] for source in gathered)
 
 
-def _batches(geometry: Geometry, group: _Group) -> Iterator[Batch]:
-    """A group in batches of sizes as equal as can be.
+def _batches(geometry: Geometry, block: _Block) -> Iterator[Batch]:
+    """A block in batches of sizes as equal as can be.
 
     Maps with the same areas share them, for the many nodes of a block have the same ones.
     """
     whole = frozenset(
         node
-        for node, (_, height, _, width) in group.edges.items()
+        for node, (_, height, _, width) in block.edges.items()
         if (height, width) == map_of(geometry, node)
     )
-    keys = {node: _key(edges) for node, edges in group.edges.items()}
+    keys = {node: _key(edges) for node, edges in block.edges.items()}
     places = {
         keys[node]: np.meshgrid(edges[0], edges[2], indexing="ij")
-        for node, edges in group.edges.items()
+        for node, edges in block.edges.items()
     }
-    parts = -(-len(group.windows) // group.most)
+    parts = -(-len(block.windows) // block.most)
     for part in range(parts):
-        cut = slice(*(edge * len(group.windows) // parts for edge in (part, part + 1)))
-        # Copies: a slice would keep the places of the whole group alive, batch after batch.
+        cut = slice(*(edge * len(block.windows) // parts for edge in (part, part + 1)))
+        # Copies: a slice would keep the places of the whole block alive, batch after batch.
         own = {
             key: Area(top.reshape(-1)[cut].copy(), left.reshape(-1)[cut].copy(), key[1], key[3])
             for key, (top, left) in places.items()
         }
         areas = {node: own[key] for node, key in keys.items()}
-        yield Batch(group.windows[cut], areas, whole)
+        yield Batch(block.windows[cut], areas, whole)
 
 
 def _key(edges: Edges) -> tuple[bytes, int, bytes, int]:

@@ -37,7 +37,7 @@ def read_area(geometry: Geometry, node: Node, source: fx.Node, batch: Batch) -> 
     """The rectangles of an input's map that a node reads, padding included."""
     own = batch.areas[node.fx]
     windows = geometry.slides(node)
-    if node.fx in batch.whole or (windows is None and not geometry.keeps_places(node, source)):
+    if node.fx in batch.whole or (windows is None and not geometry.keeps_positions(node, source)):
         height, width = map_of(geometry, source)
         none = np.zeros_like(own.top)
         return Area(none, none, height, width)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
-from pipeline.models.affected_regions import Reach
+from pipeline.models.affected_regions import IntervalArray
 from pipeline.models.flops import NodeCosts
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
 
-def classes_along(
+def groups_along(
     costs: NodeCosts,
-    reaches: dict[fx.Node, tuple[Reach, int]],
+    intervals: dict[fx.Node, tuple[IntervalArray, int]],
     count: int,
     most: int,
 ) -> list[Ints]:
@@ -26,7 +26,7 @@ def classes_along(
 
     Args:
         costs: of the network's nodes.
-        reaches: by node, what each window changes of its map along the axis, and the axis: 0 is y.
+        intervals: by node, what each window changes of its map along the axis, and the axis (0: y).
         count: windows along the axis.
         most: classes.
 
@@ -34,10 +34,10 @@ def classes_along(
         The classes' windows, ascending; together range(count).
     """
     sizes, weights = [], []
-    for node, (reach, axis) in reaches.items():
+    for node, (interval, axis) in intervals.items():
         if node in costs.channels:
             other = costs.geometry.map_size(node)[1 - axis]
-            sizes.append(reach.sizes)
+            sizes.append(interval.sizes)
             weights.append(costs.dense(node) / max(1, costs.geometry.map_size(node)[axis]) / other)
     table = np.array(sizes, dtype=np.float64)
     mean = table.mean(axis=1)

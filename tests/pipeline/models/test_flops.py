@@ -3,13 +3,13 @@ from __future__ import annotations
 from pipeline.models.flops import NodeCosts, read_size
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 from tests.tiny_nets import small
 
 
 def costs() -> NodeCosts:
     graph = Graph(small().eval())
-    return NodeCosts(Geometry(graph, trace_fields(graph, 24)))
+    return NodeCosts(Geometry(graph, trace_receptive_fields(graph, 24)))
 
 
 def test_weights_are_the_multiply_adds_of_one_position():

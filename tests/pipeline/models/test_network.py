@@ -68,7 +68,7 @@ def test_layer_maps_equal_torchvisions_features(family_named: Callable[[str], An
     for layer in layers.values():
         found = layer.maps(seen[layer.name])
         assert torch.equal(found, wanted[layer.name].reshape(found.shape))
-        assert found.shape == (2, layer.units, *layer.field.map_size)
+        assert found.shape == (2, layer.units, *layer.layout.map_size)
 
 
 def test_layer_maps_of_channels_last_values_have_channels_first(
@@ -85,7 +85,7 @@ def test_layer_maps_of_channels_last_values_have_channels_first(
     seen, _ = values_of(network, [name], batch)
 
     assert (layer.kind, wanted.shape) == ("gelu", (2, 16, 16, 384))
-    assert layer.field.channel_dims == (3,)
+    assert layer.layout.channel_dims == (3,)
     assert torch.equal(layer.maps(seen[name]), wanted.permute(0, 3, 1, 2))
 
 
@@ -221,7 +221,7 @@ def test_layers_of_transformers_are_readable_by_their_channels(transformer: Any)
     seen, scores = values_of(network, [layer.name for layer in chosen], images(transformer.frame))
 
     for layer in chosen:
-        assert layer.maps(seen[layer.name]).shape == (2, layer.units, *layer.field.map_size)
+        assert layer.maps(seen[layer.name]).shape == (2, layer.units, *layer.layout.map_size)
     assert scores.shape == (2, 10)
     assert network.note is None
 
@@ -252,12 +252,12 @@ def test_untraceable_model_is_hooked_and_says_so():
     assert "scanned by hooks, boxes are the whole frame" in network.note
     found = [(layer.name, layer.kind, layer.units, layer.position) for layer in network.layers]
     assert found == [("act", "relu", 4, 0), ("act_1", "relu", 6, 1), ("output", "output", 2, 2)]
-    assert [layer.field.map_size for layer in network.layers] == [(14, 14), (12, 12), (1, 1)]
+    assert [layer.layout.map_size for layer in network.layers] == [(14, 14), (12, 12), (1, 1)]
     assert [layer.activation for layer in network.layers] == [True, True, False]
     assert all(layer.default for layer in network.layers)
     for layer in network.layers:
         assert layer.boxes(*np.zeros((3, 1), np.int64)).tolist() == [[0, 0, 16, 16]]
-        assert "cannot be traced" in layer.field.whole
+        assert "cannot be traced" in layer.layout.whole_frame
 
 
 def test_untraceable_model_runs_as_it_is_and_shows_the_asked_layers():
@@ -431,7 +431,7 @@ def test_every_torchvision_name_has_exact_boxes_or_a_reason():
 
         assert layers[-1].units == 1000, name
         assert len(layers) >= 8, name
-        whole = {layer.field.whole for layer in layers if layer.field.whole}
+        whole = {layer.layout.whole_frame for layer in layers if layer.layout.whole_frame}
         if whole:
             reasons[name] = whole
         else:

@@ -22,14 +22,14 @@ from pipeline.analysis.deconvnet.transposes import (
     pull_back,
     rectify,
     slope_of,
-    spread_evenly,
+    sum_pool_transpose,
     switches,
     unpool,
 )
-from pipeline.models.geometry import Geometry, Region, Span
+from pipeline.models.geometry import Geometry, Interval, Region
 from pipeline.models.graph import Graph, Node
 from pipeline.models.operations import Window
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 Windows = tuple[Window, Window]
 
@@ -50,10 +50,10 @@ def cases(shared_data: Path) -> dict[str, Any]:
 def geometry_of(*layers: nn.Module, side: int = 12) -> tuple[Geometry, list[Node]]:
     """A chain's geometry and its nodes, the image first."""
     graph = Graph(nn.Sequential(*layers).double().eval())
-    return Geometry(graph, trace_fields(graph, side)), list(graph.nodes)
+    return Geometry(graph, trace_receptive_fields(graph, side)), list(graph.nodes)
 
 
-WHOLE = Region(Span(0, 0, 12), Span(0, 0, 12), whole=True)
+WHOLE = Region(Interval(0, 0, 12), Interval(0, 0, 12), whole=True)
 NOWHERE = (torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
 
 
@@ -154,7 +154,7 @@ def test_spread_evenly_is_the_adjoint_of_the_sum_over_windows(
     size: int, stride: int, dilation: int
 ):
     signal, window = noise(2, 3, 4, 5), Window(size, stride, 0, dilation)
-    found = spread_evenly(signal, (window, window))
+    found = sum_pool_transpose(signal, (window, window))
     value = noise(*found.shape, seed=1)
 
     filters = torch.ones(3, 1, size, size, dtype=torch.float64)
@@ -163,7 +163,9 @@ def test_spread_evenly_is_the_adjoint_of_the_sum_over_windows(
 
 
 def test_spread_evenly_of_one_position_fills_its_window():
-    found = spread_evenly(torch.tensor([2.0, 3.0]).reshape(1, 2, 1, 1), windows_of(3, 1, across=2))
+    found = sum_pool_transpose(
+        torch.tensor([2.0, 3.0]).reshape(1, 2, 1, 1), windows_of(3, 1, across=2)
+    )
 
     assert found.shape == (1, 2, 3, 2)
     assert found[0, 0].unique().tolist() == [2]
@@ -181,7 +183,7 @@ def test_convolution_of_a_functional_call_has_its_weights():
 
     net = Functional()
     graph = Graph(net)
-    geometry = Geometry(graph, trace_fields(graph, 12))
+    geometry = Geometry(graph, trace_receptive_fields(graph, 12))
     node = next(node for node in graph.nodes if node.kind == "conv2d")
 
     found = convolution(geometry, node)
@@ -238,10 +240,10 @@ def test_average_counts_are_what_the_pool_divides_by(options: dict[str, Any]):
     geometry, nodes = geometry_of(pool)
     ones = torch.ones(1, 1, 12, 12, dtype=torch.float64)
     size = pool(ones).shape[2]
-    whole = Region(Span(0, 0, size), Span(0, 0, size), whole=True)
+    whole = Region(Interval(0, 0, size), Interval(0, 0, size), whole=True)
 
     counts = average_counts(geometry, nodes[1], whole, NOWHERE)
-    shares = spread_evenly(
+    shares = sum_pool_transpose(
         (1 / counts.double()).expand(1, 1, size, size), geometry.windows(nodes[1])
     )
 
@@ -255,11 +257,13 @@ def test_average_counts_are_what_the_pool_divides_by(options: dict[str, Any]):
 def test_average_counts_of_seeds_are_those_of_their_places():
     pool = nn.AvgPool2d(3, 2, padding=1, count_include_pad=False)
     geometry, nodes = geometry_of(pool)
-    whole = Region(Span(0, 0, 6), Span(0, 0, 6), whole=True)
+    whole = Region(Interval(0, 0, 6), Interval(0, 0, 6), whole=True)
     every = average_counts(geometry, nodes[1], whole, NOWHERE)
     y, x = torch.tensor([0, 5, 3]), torch.tensor([0, 2, 5])
 
-    found = average_counts(geometry, nodes[1], Region(Span(1, -1, 2), Span(1, 0, 1), False), (y, x))
+    found = average_counts(
+        geometry, nodes[1], Region(Interval(1, -1, 2), Interval(1, 0, 1), False), (y, x)
+    )
 
     assert found.shape == (3, 1, 2, 1)
     assert found[:, 0, 1, 0].tolist() == every[0, 0, y, x].tolist()
@@ -269,7 +273,7 @@ def test_average_counts_of_seeds_are_those_of_their_places():
 def test_call_with_keeps_no_input_alive():
     """A cycle would, until the collector comes by: a batch's maps are hundreds of megabytes."""
     graph = Graph(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).eval())
-    geometry = Geometry(graph, trace_fields(graph, 8))
+    geometry = Geometry(graph, trace_receptive_fields(graph, 8))
     flatten = graph.nodes[-2]
     value = torch.zeros(1, 4, 6, 6)
     alive = weakref.ref(value)
@@ -290,7 +294,7 @@ def test_call_with_reads_sizes_off_the_crop():
             return turned.view(rows, channels, height, width)
 
     graph = Graph(Reshaping())
-    geometry = Geometry(graph, trace_fields(graph, 12))
+    geometry = Geometry(graph, trace_receptive_fields(graph, 12))
     last = [node for node in graph.nodes if node.kind == "view"][-1]
     source = geometry.data_inputs(last.fx)[0]
     crop = noise(5, 3, 1, 4, 2)

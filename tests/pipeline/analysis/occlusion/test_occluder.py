@@ -83,7 +83,7 @@ def test_occlude_equals_the_definition(engine: str, batch_bytes: int):
 def test_engines_agree_in_fp32_over_every_family(family: Family):
     side = max(family.narrow, 65)
     network = open_network(family.build(signed=True), side)
-    layer = [x for x in network.layers if x.activation and x.default and x.field.map_size[0] > 1][
+    layer = [x for x in network.layers if x.activation and x.default and x.layout.map_size[0] > 1][
         -1
     ]
     frame, fill = frames(side)
@@ -290,7 +290,7 @@ def test_occlude_equals_captum_s_own_test_case(shared_data: Path, case: str, eng
         sides = zip(size, wanted["strides"][own], strict=True)
         rows, columns = (windows_along(4, side, step) for side, step in sides)
         grid = Grid(rows, columns, size, 4)
-        geometry = Geometry(network.graph, network.fields)
+        geometry = Geometry(network.graph, network.layouts)
         plan = make_plan(geometry, grid, live_bytes=2**20)
         runs = {
             "dense": lambda: Dense(network, layer, grid, 2**20),  # noqa: B023
@@ -298,7 +298,7 @@ def test_occlude_equals_captum_s_own_test_case(shared_data: Path, case: str, eng
         }[engine]()
 
         with torch.inference_mode():
-            clean, _ = runs.look(images[own].expand(1, 3, 4, 4))
+            clean, _ = runs.record_clean(images[own].expand(1, 3, 4, 4))
             scores = runs.run(torch.zeros(1, 3, 4, 4), lambda *_: None)
 
         drop = clean[0, wanted["target"]] - scores[:, wanted["target"]]

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 from torchvision import models
 
-from pipeline.analysis.occlusion.window_groups import cheapest_cuts, classes_along
-from pipeline.models.affected_regions import Reach, footprints
+from pipeline.analysis.occlusion.window_groups import cheapest_cuts, groups_along
+from pipeline.models.affected_regions import IntervalArray, affected_regions
 from pipeline.models.flops import NodeCosts
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 
 @pytest.mark.parametrize("most", [1, 3, 8])
 def test_classes_hold_every_window_once_and_those_at_borders_apart(most: int):
     graph = Graph(models.squeezenet1_1(weights=None).eval())
-    geometry = Geometry(graph, trace_fields(graph, 96))
+    geometry = Geometry(graph, trace_receptive_fields(graph, 96))
     low = np.arange(0, 88, 4)
-    own = Reach(low, low + 8)
-    prints = footprints(geometry, own, own)
+    own = IntervalArray(low, low + 8)
+    regions = affected_regions(geometry, own, own)
 
-    found = classes_along(
-        NodeCosts(geometry), {n: (p.down, 0) for n, p in prints.items()}, len(low), most
+    found = groups_along(
+        NodeCosts(geometry), {n: (p.down, 0) for n, p in regions.items()}, len(low), most
     )
 
     assert sorted(np.concatenate(found).tolist()) == list(range(len(low)))
