@@ -38,7 +38,7 @@ class IntervalArray:
 
     def through(self, window: Window, length: int) -> IntervalArray:
         """The output positions of a sliding window, ``length`` in all, that read any of these."""
-        low = -((window.reach - window.padding - self.low) // window.stride)
+        low = -((window.extent - 1 - window.padding - self.low) // window.stride)
         high = (self.high - 1 + window.padding) // window.stride + 1
         return IntervalArray(np.clip(low, 0, length), np.clip(high, 0, length))
 

@@ -64,8 +64,5 @@ def read_size(geometry: Geometry, node: Node, size: tuple[int, int]) -> int:
     windows = geometry.slides(node)
     if windows is None:
         return size[0] * size[1]
-    down, across = (
-        (count - 1) * window.stride + window.reach + 1
-        for count, window in zip(size, windows, strict=True)
-    )
-    return down * across
+    down, across = windows
+    return down.input_size(size[0]) * across.input_size(size[1])

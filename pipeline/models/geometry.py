@@ -48,8 +48,7 @@ class Interval:
 
     def through(self, window: Window) -> Interval:
         """The input positions that these output positions of a window read."""
-        first = self.first * window.stride - window.padding
-        size = (self.size - 1) * window.stride + window.reach + 1
+        first, size = window.input_start(self.first), window.input_size(self.size)
         return Interval(self.step * window.stride, first, size)
 
     def hull(self, other: Interval) -> Interval | None:

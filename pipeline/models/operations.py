@@ -9,12 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from schemas.arrays import Ints
 
 RECTIFIERS = frozenset({"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "hardswish"})
 ACTIVATIONS = RECTIFIERS | {
@@ -112,6 +113,10 @@ def _uses_batch_statistics(node: fx.Node, root: nn.Module) -> bool:
     return False
 
 
+Places = TypeVar("Places", int, Ints, Tensor)
+"""One position along an axis, or many."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A sliding window along one axis.
@@ -125,9 +130,17 @@ class Window:
     dilation: int
 
     @property
-    def reach(self) -> int:
-        """Distance from the first to the last position that a window reads."""
-        return (self.size - 1) * self.dilation
+    def extent(self) -> int:
+        """The dilated kernel size: positions from the first to the last that a window reads."""
+        return (self.size - 1) * self.dilation + 1
+
+    def input_start(self, output: Places) -> Places:
+        """The first input position that an output position reads; before the map where negative."""
+        return output * self.stride - self.padding
+
+    def input_size(self, outputs: int) -> int:
+        """How many input positions, padding included, so many neighbouring outputs read."""
+        return (outputs - 1) * self.stride + self.extent
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -254,12 +267,12 @@ def mixed_dims(kind: str, arguments: dict[str, Any], rank: int) -> tuple[int, ..
     return (1,) if kind == "layer_norm2d" else (rank - 1,)
 
 
-def conv_weight(node: fx.Node, root: nn.Module, known: dict[fx.Node, Any]) -> torch.Tensor:
+def conv_weight(node: fx.Node, root: nn.Module, known: dict[fx.Node, Any]) -> Tensor:
     """The [out, in/groups, kh, kw] weight of a convolution, of a module or of a function."""
     if node.op == "call_module":
         return root.get_submodule(str(node.target)).get_parameter("weight")
     weight = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
     value = known[weight] if isinstance(weight, fx.Node) else weight
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, Tensor):
         raise TypeError(f"{node.name}: the weight of a convolution is {type(value).__name__}")
     return value

@@ -34,7 +34,7 @@ class Axis:
     low: Ints
     high: Ints
 
-    def union(self, other: Axis) -> Axis:
+    def hull(self, other: Axis) -> Axis:
         """The hull of both, channel by channel."""
         low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
         return replace(self, low=low, high=high)
@@ -46,7 +46,7 @@ class Axis:
             dim=self.dim if positions > 1 else None,
             stride=self.stride * window.stride,
             low=self.low - back,
-            high=self.high - back + window.reach * self.stride,
+            high=self.high - back + (window.extent - 1) * self.stride,
         )
 
     def over_neighbours(self, before: int, after: int) -> Axis:

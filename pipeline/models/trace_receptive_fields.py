@@ -138,8 +138,8 @@ class _Tracer:
         if len(sources) == 1 and full:
             return full[0]
         if len(sources) == len(full) == 2 and full[0].aligned_with(full[1]):
-            down = full[0].down.union(full[1].down)
-            return replace(full[0], down=down, across=full[0].across.union(full[1].across))
+            down = full[0].down.hull(full[1].down)
+            return replace(full[0], down=down, across=full[0].across.hull(full[1].across))
         if len(sources) == 2 and len(full) == 1 and node.kind in ("mul", "div", "truediv"):
             gate = next(source for source in sources if source is not full[0])
             if gate.map_size == (1, 1):

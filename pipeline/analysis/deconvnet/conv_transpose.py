@@ -45,7 +45,7 @@ def conv_transpose(parameters: dict[str, Any]) -> ConvTranspose:
         return partial(_strided, weight, stride, groups, dilation)
     if groups == 1 and weight.shape[2:] == (1, 1):
         return partial(_by_position, weight[:, :, 0, 0].contiguous())
-    return partial(_turned, _turn(weight, groups), (down.reach, across.reach), groups, dilation)
+    return partial(_turned, _turn(weight, groups), (down.extent, across.extent), groups, dilation)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -62,7 +62,7 @@ def _turn(weight: Tensor, groups: int) -> Tensor:
 
 def _turned(
     weight: Tensor,
-    reach: tuple[int, int],
+    extent: tuple[int, int],
     groups: int,
     dilation: tuple[int, int],
     signal: Tensor,
@@ -70,9 +70,9 @@ def _turned(
     _only_channel: Tensor | None,
 ) -> Tensor:
     """With stride 1 the transpose is a convolution, whose kernels are built faster (measured)."""
-    padding = (reach[0] - cut[0], reach[1] - cut[1])
+    padding = (extent[0] - 1 - cut[0], extent[1] - 1 - cut[1])
     if min(padding) < 0:
-        return _less(_turned(weight, reach, groups, dilation, signal, (0, 0), None), cut)
+        return _less(_turned(weight, extent, groups, dilation, signal, (0, 0), None), cut)
     return F.conv2d(signal, weight, None, 1, padding, dilation, groups)
 
 

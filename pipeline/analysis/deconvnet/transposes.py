@@ -71,7 +71,7 @@ def switches(
         the window, the first of equal maxima.
     """
     after = [
-        (count - 1) * window.stride + window.reach + 1 - before - size
+        window.input_size(count) - before - size
         for count, window, before, size in zip(
             positions, windows, pad, value.shape[2:], strict=True
         )
@@ -95,7 +95,7 @@ def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     # A table of the few distances within a window is several times faster than dividing.
     steps = _steps(windows, value.shape[3], value.device)
     kind = torch.uint8 if len(steps) <= 256 else torch.int32
-    farthest = down.reach * value.shape[3] + across.reach
+    farthest = (down.extent - 1) * value.shape[3] + across.extent - 1
     known = torch.zeros(farthest + 1, dtype=kind, device=value.device)
     known[steps] = torch.arange(len(steps), device=value.device).to(kind)
     distances = index.sub_(_first_places(windows, index, value.shape[3]))
@@ -160,7 +160,7 @@ def _unpool_in_turn(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
 def sum_pool_transpose(signal: Tensor, windows: Windows) -> Tensor:
     """The transpose of a sum over windows: every place of a window gets its value."""
     if signal.shape[2:] == (1, 1):
-        size = [window.reach + 1 for window in windows]
+        size = [window.extent for window in windows]
         return signal.expand(*signal.shape[:2], *size).contiguous()
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
     for part in window_slices(result, signal, windows):
@@ -171,8 +171,7 @@ def sum_pool_transpose(signal: Tensor, windows: Windows) -> Tensor:
 def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
     """Uninitialised memory for all input positions that the signal's positions read."""
     sizes = [
-        (count - 1) * window.stride + window.reach + 1
-        for count, window in zip(signal.shape[2:], windows, strict=True)
+        window.input_size(count) for count, window in zip(signal.shape[2:], windows, strict=True)
     ]
     return torch.empty(
         (len(signal), channels, *sizes),
@@ -189,8 +188,8 @@ def window_slices(result: Tensor, signal: Tensor, windows: Windows) -> list[Tens
     columns = (signal.shape[3] - 1) * across.stride + 1
     return [
         result[:, :, y : y + rows : down.stride, x : x + columns : across.stride]
-        for y in range(0, down.reach + 1, down.dilation)
-        for x in range(0, across.reach + 1, across.dilation)
+        for y in range(0, down.extent, down.dilation)
+        for x in range(0, across.extent, across.dilation)
     ]
 
 
@@ -216,8 +215,8 @@ def average_counts(
         windows, (region.down, region.across), positions, geometry.map_size(source), strict=True
     ):
         seeds = p[:1] if region.whole else p
-        first = interval.starts(seeds)[:, None] + torch.arange(interval.size, device=p.device)
-        first = first * window.stride - window.padding
+        outputs = interval.starts(seeds)[:, None] + torch.arange(interval.size, device=p.device)
+        first = window.input_start(outputs)
         last = (first + window.size).clamp(max=length + window.padding)
         if not counts_padding:
             first, last = first.clamp(min=0), last.clamp(max=length)

@@ -165,7 +165,7 @@ class _Watch:
         low, right = top + area.height, left + area.width
         corners = self._sums
         clean = corners[low, right] - corners[top, right] - corners[low, left] + corners[top, left]
-        whole = (area.height, area.width) == tuple(size - 1 for size in corners.shape)
+        whole = area.size == tuple(size - 1 for size in corners.shape)
         # Where the whole map was computed nothing of the clean sum is left, nor of its rounding.
         total = changed if whole else self.total - clean + changed
         self.activity[torch.from_numpy(windows)] = total

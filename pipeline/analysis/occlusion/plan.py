@@ -25,10 +25,6 @@ MOST_GROUPS = 8
 _WHOLE_SHARE = 0.85
 _WORTH_IT = 0.95
 
-Edges = tuple[Ints, int, Ints, int]
-"""Of one map and some rows by some columns of windows: first rows of the areas, their height, first
-columns, their width."""
-
 
 @dataclass(frozen=True)
 class Area:
@@ -46,10 +42,15 @@ class Area:
     height: int
     width: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of each rectangle."""
+        return self.height, self.width
+
     def same_as(self, other: Area) -> bool:
         """Whether both are the same rectangles."""
         return self is other or (
-            (self.height, self.width) == (other.height, other.width)
+            self.size == other.size
             and bool(np.array_equal(self.top, other.top) and np.array_equal(self.left, other.left))
         )
 
@@ -123,13 +124,13 @@ class _Block:
 
     Attributes:
         windows: int64 [n], their numbers in the grid.
-        edges: by node, first rows and height, first columns and width.
+        areas: by node, with one ``top`` per row and one ``left`` per column of the windows.
         most: windows of a batch.
         cost: of all batches.
     """
 
     windows: Ints
-    edges: dict[fx.Node, Edges]
+    areas: dict[fx.Node, Area]
     most: int
     cost: float
 
@@ -147,12 +148,12 @@ def _blocks(
     columns = groups_along(costs, {n: (p.across, 1) for n, p in regions.items()}, counts[1], groups)
     blocks = []
     for own_rows, own_columns in product(rows, columns):
-        edges = _edges(costs.geometry, regions, own_rows, own_columns)
-        most = max(1, live_bytes // _bytes_of_one(costs, edges))
+        areas = _areas(costs.geometry, regions, own_rows, own_columns)
+        most = max(1, live_bytes // _bytes_of_one(costs, areas))
         windows = (own_rows[:, None] * counts[1] + own_columns).reshape(-1)
         batches = -(-len(windows) // most)
-        cost = batches * costs.overhead() + len(windows) * _cost_of_one(costs, edges)
-        blocks.append(_Block(windows, edges, most, cost))
+        cost = batches * costs.overhead() + len(windows) * _cost_of_one(costs, areas)
+        blocks.append(_Block(windows, areas, most, cost))
     return blocks
 
 
@@ -160,11 +161,11 @@ def _cost_of(blocks: list[_Block]) -> float:
     return sum(block.cost for block in blocks)
 
 
-def _edges(
+def _areas(
     geometry: Geometry, regions: dict[fx.Node, AffectedRegion], rows: Ints, columns: Ints
-) -> dict[fx.Node, Edges]:
-    """The areas of these rows and columns of windows."""
-    edges: dict[fx.Node, Edges] = {}
+) -> dict[fx.Node, Area]:
+    """The areas of these rows by these columns of windows, see `_Block`."""
+    areas: dict[fx.Node, Area] = {}
     whole: set[fx.Node] = set()
     for node, region in regions.items():
         height, width = map_of(geometry, node)
@@ -173,10 +174,10 @@ def _edges(
         covered = tall * wide >= _WHOLE_SHARE * height * width
         if covered or any(source in whole for source in geometry.data_inputs(node)):
             whole.add(node)
-            edges[node] = (np.zeros_like(rows), height, np.zeros_like(columns), width)
+            areas[node] = Area(np.zeros_like(rows), np.zeros_like(columns), height, width)
         else:
-            edges[node] = (top, tall, left, wide)
-    return edges
+            areas[node] = Area(top, left, tall, wide)
+    return areas
 
 
 def _common_size(intervals: IntervalArray, windows: Ints, length: int) -> tuple[Ints, int]:
@@ -185,22 +186,20 @@ def _common_size(intervals: IntervalArray, windows: Ints, length: int) -> tuple[
     return np.minimum(intervals.low[windows], length - size), size
 
 
-def _cost_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> float:
+def _cost_of_one(costs: NodeCosts, areas: dict[fx.Node, Area]) -> float:
     total = 0.0
     for node in costs.nodes:
-        if node.fx in edges:
-            _, height, _, width = edges[node.fx]
-            total += costs.of(
-                node.fx, height * width, read_size(costs.geometry, node, (height, width))
-            )
+        if node.fx in areas:
+            size = areas[node.fx].size
+            total += costs.of(node.fx, size[0] * size[1], read_size(costs.geometry, node, size))
     return total
 
 
-def _bytes_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> int:
+def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, Area]) -> int:
     """fp32 maps of one window: those that wait, their patched maps, the largest step."""
     own = {
-        node: 4 * height * width * costs.channels[node]
-        for node, (_, height, _, width) in edges.items()
+        node: 4 * area.height * area.width * costs.channels[node]
+        for node, area in areas.items()
         if node in costs.channels
     }
     nodes = [node for node in costs.nodes if node.fx in own]
@@ -211,8 +210,7 @@ def _bytes_of_one(costs: NodeCosts, edges: dict[fx.Node, Edges]) -> int:
     gathered: set[fx.Node] = set()
     alive = peak = 0
     for node in nodes:
-        _, height, _, width = edges[node.fx]
-        read = 4 * read_size(costs.geometry, node, (height, width))
+        read = 4 * read_size(costs.geometry, node, areas[node.fx].size)
         gathers = {s: read * costs.channels[s] for s in inputs[node.fx]}
         # What is read as it is, is neither gathered nor copied.
         gathers = {source: size for source, size in gathers.items() if size != own[source]}
@@ -229,27 +227,24 @@ def _batches(geometry: Geometry, block: _Block) -> Iterator[Batch]:
     Maps with the same areas share them, for the many nodes of a block have the same ones.
     """
     whole = frozenset(
-        node
-        for node, (_, height, _, width) in block.edges.items()
-        if (height, width) == map_of(geometry, node)
+        node for node, area in block.areas.items() if area.size == map_of(geometry, node)
     )
-    keys = {node: _key(edges) for node, edges in block.edges.items()}
-    places = {
-        keys[node]: np.meshgrid(edges[0], edges[2], indexing="ij")
-        for node, edges in block.edges.items()
+    keys = {node: _key(area) for node, area in block.areas.items()}
+    corners = {
+        keys[node]: np.meshgrid(area.top, area.left, indexing="ij")
+        for node, area in block.areas.items()
     }
     parts = -(-len(block.windows) // block.most)
     for part in range(parts):
         cut = slice(*(edge * len(block.windows) // parts for edge in (part, part + 1)))
-        # Copies: a slice would keep the places of the whole block alive, batch after batch.
+        # Copies: a slice would keep the corners of the whole block alive, batch after batch.
         own = {
-            key: Area(top.reshape(-1)[cut].copy(), left.reshape(-1)[cut].copy(), key[1], key[3])
-            for key, (top, left) in places.items()
+            key: Area(top.reshape(-1)[cut].copy(), left.reshape(-1)[cut].copy(), *key[2:])
+            for key, (top, left) in corners.items()
         }
         areas = {node: own[key] for node, key in keys.items()}
         yield Batch(block.windows[cut], areas, whole)
 
 
-def _key(edges: Edges) -> tuple[bytes, int, bytes, int]:
-    top, height, left, width = edges
-    return top.tobytes(), height, left.tobytes(), width
+def _key(area: Area) -> tuple[bytes, bytes, int, int]:
+    return area.top.tobytes(), area.left.tobytes(), area.height, area.width

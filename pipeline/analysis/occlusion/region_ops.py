@@ -45,10 +45,10 @@ def read_area(geometry: Geometry, node: Node, source: fx.Node, batch: Batch) -> 
         return own
     down, across = windows
     return Area(
-        own.top * down.stride - down.padding,
-        own.left * across.stride - across.padding,
-        (own.height - 1) * down.stride + down.reach + 1,
-        (own.width - 1) * across.stride + across.reach + 1,
+        down.input_start(own.top),
+        across.input_start(own.left),
+        down.input_size(own.height),
+        across.input_size(own.width),
     )
 
 
@@ -94,7 +94,7 @@ def _counts(geometry: Geometry, node: Node, windows: Windows, area: Area) -> Ten
         geometry.map_size(source),
         strict=True,
     ):
-        first = (start[:, None] + np.arange(count)) * window.stride - window.padding
+        first = window.input_start(start[:, None] + np.arange(count))
         last = np.minimum(first + window.size, length + window.padding)
         if not arguments.get("count_include_pad", True):
             first, last = np.maximum(first, 0), np.minimum(last, length)

@@ -66,11 +66,11 @@ def by_position(geometry: Geometry, node: torch.fx.Node, different: Tensor) -> T
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 1), (3, 2), (5, 1)])
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_reach_through_a_window_is_what_reads_any_of_it(
+def test_intervals_through_a_window_is_what_reads_any_of_it(
     stride: int, size: int, dilation: int, padding: int
 ):
     window, length = Window(size, stride, padding, dilation), 20
-    positions = (length + 2 * padding - window.reach - 1) // stride + 1
+    positions = (length + 2 * padding - window.extent) // stride + 1
     starts = list(range(length - 3))
 
     found = intervals_of(starts, 4).through(window, positions)
@@ -79,7 +79,7 @@ def test_reach_through_a_window_is_what_reads_any_of_it(
         reading = [
             o
             for o in range(positions)
-            if o * stride - padding <= start + 3 and o * stride - padding + window.reach >= start
+            if o * stride - padding <= start + 3 and o * stride - padding + window.extent > start
         ]
         if reading:
             assert (found.low[i], found.high[i]) == (reading[0], reading[-1] + 1)

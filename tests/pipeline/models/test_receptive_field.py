@@ -153,7 +153,7 @@ def test_axis_through_a_window_to_one_position_has_no_dimension():
 
 
 def test_axis_union_is_the_hull_of_each_channel():
-    union = axis(2, 2, [0, 10], 4).union(axis(2, 2, [-3, 12], 5))
+    union = axis(2, 2, [0, 10], 4).hull(axis(2, 2, [-3, 12], 5))
 
     assert (union.low.tolist(), union.high.tolist()) == ([-3, 10], [4, 17])
 
