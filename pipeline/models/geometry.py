@@ -22,6 +22,7 @@ from pipeline.models.operations import (
     POINTWISE,
     RESHAPES,
     Window,
+    Windows,
     arguments_of,
     window_of,
 )
@@ -30,6 +31,9 @@ from pipeline.models.receptive_field import Layout
 # A pool of another kind (Lp) has no transpose of its own: it is taken whole.
 _WINDOWED = ADAPTIVE_POOLS | {"conv2d", "max_pool2d", "avg_pool2d"}
 _LOCAL = POINTWISE | ELEMENTWISE | CHANNEL_MIXERS | RESHAPES | {"local_response_norm"}
+
+Seeds = tuple[Tensor, Tensor]
+"""Rows and columns of the seeds' positions in a layer's map, int64 [n] each."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,15 @@ class Region:
     down: Interval
     across: Interval
     whole: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.down.size, self.across.size
+
+    def starts(self, seeds: Seeds) -> Seeds:
+        """First rows and columns for each seed, int64 [n] each."""
+        return self.down.starts(seeds[0]), self.across.starts(seeds[1])
 
 
 @dataclass(frozen=True)
@@ -166,11 +179,11 @@ class Geometry:
         shape[0], shape[dims[0]], shape[dims[1]] = mask.shape
         return mask.reshape(shape)
 
-    def windows(self, node: Node) -> tuple[Window, Window] | None:
+    def windows(self, node: Node) -> Windows | None:
         """The sliding windows of a convolution or pool; None for every other operation."""
         return self._windows[node.fx]
 
-    def _windows_of(self, node: Node) -> tuple[Window, Window] | None:
+    def _windows_of(self, node: Node) -> Windows | None:
         if node.kind not in _WINDOWED or not self._inputs[node.fx]:
             return None
         source = self.layouts[self._inputs[node.fx][0]]
@@ -184,7 +197,7 @@ class Geometry:
         """The inputs that depend on the image, not sizes or parameters."""
         return self._inputs[node]
 
-    def slides(self, node: Node) -> tuple[Window, Window] | None:
+    def slides(self, node: Node) -> Windows | None:
         """The windows of a node whose every position reads a few around it; None for others."""
         return None if node.kind in ADAPTIVE_POOLS else self.windows(node)
 
@@ -257,9 +270,7 @@ class Geometry:
         return Region(down, across, whole=False)
 
 
-def inside_mask(
-    region: Region, positions: tuple[Tensor, Tensor], size: tuple[int, int]
-) -> Tensor | None:
+def inside_mask(region: Region, seeds: Seeds, size: tuple[int, int]) -> Tensor | None:
     """Which places of each region lie in the map.
 
     Returns:
@@ -268,7 +279,7 @@ def inside_mask(
     if region.whole:
         return None
     masks = []
-    for interval, p, length in zip((region.down, region.across), positions, size, strict=True):
+    for interval, p, length in zip((region.down, region.across), seeds, size, strict=True):
         places = interval.starts(p)[:, None] + torch.arange(interval.size, device=p.device)
         masks.append((places >= 0) & (places < length))
     if bool(masks[0].all()) and bool(masks[1].all()):

@@ -32,6 +32,8 @@ ELEMENTWISE = frozenset({"add", "sub", "mul", "truediv", "div", "maximum", "mini
 """Two operands, element by element, with broadcasting."""
 POOLS = frozenset({"max_pool2d", "avg_pool2d", "lppool2d"})
 ADAPTIVE_POOLS = frozenset({"adaptive_avg_pool2d", "adaptive_max_pool2d"})
+MAX_POOLS = frozenset({"max_pool2d", "adaptive_max_pool2d"})
+AVERAGE_POOLS = frozenset({"avg_pool2d", "adaptive_avg_pool2d"})
 CHANNEL_MIXERS = frozenset({"layer_norm", "layer_norm2d", "softmax", "log_softmax", "linear"})
 """Mix the values of one axis at each position: exact boxes where that axis holds channels."""
 RESHAPES = frozenset({
@@ -143,15 +145,17 @@ class Window:
         return (outputs - 1) * self.stride + self.extent
 
 
+Windows = tuple[Window, Window]
+"""Down (along y) and across (along x)."""
+
+
 def _pair(value: Any) -> tuple[int, int]:
     if isinstance(value, tuple | list):
         return (int(value[0]), int(value[-1]))
     return (int(value), int(value))
 
 
-def window_of(
-    kind: str, arguments: dict[str, Any], map_size: tuple[int, int]
-) -> tuple[Window, Window] | str:
+def window_of(kind: str, arguments: dict[str, Any], map_size: tuple[int, int]) -> Windows | str:
     """The windows down and across of a convolution or pool.
 
     Args:
@@ -187,7 +191,7 @@ def _is_computed(value: Any) -> bool:
     return isinstance(value, fx.Node)
 
 
-def _adaptive_windows(output: Any, map_size: tuple[int, int]) -> tuple[Window, Window] | str:
+def _adaptive_windows(output: Any, map_size: tuple[int, int]) -> Windows | str:
     sizes = output if isinstance(output, tuple | list) else (output, output)
     windows = []
     for wanted, have in zip(sizes, map_size, strict=True):

@@ -110,8 +110,7 @@ class DeconvNet:
             return part
         dims, size = self.geometry.map_dims(source), self.geometry.map_size(source)
         if kept.whole and not reads.whole:
-            starts = (reads.down.starts(state.seeds[0]), reads.across.starts(state.seeds[1]))
-            return paste(part, dims, starts, size)
+            return paste(part, dims, reads.starts(state.seeds), size)
         for dim, have, want in zip(
             dims, (reads.down, reads.across), (kept.down, kept.across), strict=True
         ):

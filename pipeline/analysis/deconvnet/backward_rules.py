@@ -13,21 +13,19 @@ from typing import Any
 from torch import Tensor, fx
 
 from pipeline.analysis.deconvnet.conv_transpose import ConvTranspose, conv_transpose, weighted
-from pipeline.analysis.deconvnet.forward import MAX_POOLS, ForwardRecorder, Saved, Seeds
+from pipeline.analysis.deconvnet.forward import ForwardRecorder, Saved
 from pipeline.analysis.deconvnet.transposes import (
-    average_counts,
-    convolution,
     pull_back,
     rectify,
     sum_pool_transpose,
     unpool,
 )
 from pipeline.models.crops import crop
-from pipeline.models.geometry import Geometry, InputDependency, Interval, Region, inside_mask
+from pipeline.models.geometry import Geometry, InputDependency, Interval, Region, Seeds, inside_mask
 from pipeline.models.graph import Node
-from pipeline.models.operations import ACTIVATIONS
+from pipeline.models.operations import ACTIVATIONS, AVERAGE_POOLS, MAX_POOLS
+from pipeline.models.run_node import conv_parameters
 
-AVERAGE_POOLS = frozenset({"avg_pool2d", "adaptive_avg_pool2d"})
 _KEEP_CHANNELS = ACTIVATIONS | AVERAGE_POOLS | {"dropout", "flatten", "identity"}
 
 
@@ -123,7 +121,7 @@ class BackwardRules:
         if windows is None:  # padded by something else than zeros
             return self._pulled_back(node, region, signal, state)
         if node.fx not in self._filters:
-            self._filters[node.fx] = conv_transpose(convolution(self.geometry, node))
+            self._filters[node.fx] = conv_transpose(conv_parameters(self.geometry, node))
         source = self.geometry.data_inputs(node.fx)[0]
         result = self._filters[node.fx](
             signal, self._cut(node, region), self._only_channel(node, state)
@@ -190,7 +188,7 @@ class BackwardRules:
         windows = self.geometry.windows(node)
         if windows is None:
             return self._pulled_back(node, region, signal, state)
-        counts = average_counts(self.geometry, node, region, state.seeds).to(signal.device)
+        counts = self.recorder.divisors(node, region, state.seeds).to(signal.device)
         result = sum_pool_transpose(signal / counts, windows)
         return {self.geometry.data_inputs(node.fx)[0]: self._inside(node, region, result, state)}
 
@@ -262,7 +260,7 @@ class BackwardRules:
             shape = [like.shape[0], *self.geometry.layouts[source].shape[1:]]
             if not region.whole:
                 dims = self.geometry.map_dims(source)
-                shape[dims[0]], shape[dims[1]] = region.down.size, region.across.size
+                shape[dims[0]], shape[dims[1]] = region.size
             zeros[source] = like.new_zeros(shape)
         return zeros
 
@@ -272,6 +270,5 @@ class BackwardRules:
             return value
         if region.whole:
             return value[state.rows]
-        starts = (region.down.starts(state.seeds[0]), region.across.starts(state.seeds[1]))
-        size = (region.down.size, region.across.size)
-        return crop(value, self.geometry.map_dims(node), starts, size, state.rows.tolist())
+        starts, dims = region.starts(state.seeds), self.geometry.map_dims(node)
+        return crop(value, dims, starts, region.size, state.rows.tolist())

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from pipeline.analysis.deconvnet.transposes import empty_input, window_slices
-from pipeline.models.operations import Window
+from pipeline.models.operations import Window, Windows
 
 _FEW = 4
 """Input channels (an image's) for which libraries have no fast kernel."""
@@ -30,7 +30,7 @@ def conv_transpose(parameters: dict[str, Any]) -> ConvTranspose:
     """Prepare the transpose of a convolution once, to be called for every batch of signals.
 
     Args:
-        parameters: see `deconvnet.transposes.convolution`; the bias plays no part.
+        parameters: see `run_node.conv_parameters`; the bias plays no part.
     """
     weight: Tensor = parameters["weight"].detach()
     stride, dilation = (_pair(parameters[name]) for name in ("stride", "dilation"))
@@ -102,7 +102,7 @@ def weighted(signal: Tensor, matrix: Tensor, only_channel: Tensor | None) -> Ten
 
 def _to_few_channels(
     weight: Tensor,
-    windows: tuple[Window, Window],
+    windows: Windows,
     signal: Tensor,
     cut: tuple[int, int],
     _only_channel: Tensor | None,

@@ -14,27 +14,22 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, fx
 
 from pipeline.analysis.deconvnet.transposes import (
-    average_counts,
-    call_with,
-    convolution,
     pooled,
     slope_of,
     switches,
 )
-from pipeline.models.geometry import Geometry, InputDependency, Region, inside_mask
+from pipeline.models.geometry import Geometry, InputDependency, Region, Seeds, inside_mask
 from pipeline.models.graph import Node
-from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES
+from pipeline.models.operations import ACTIVATIONS, MAX_POOLS, POINTWISE, RESHAPES
+from pipeline.models.run_node import average_divisors, conv_parameters, run_node
 from schemas.errors import LayerError
 
 Rule = Literal["deconvnet", "guided", "gradient"]
-Seeds = tuple[Tensor, Tensor]
-"""Rows and columns of the seeds' positions, int64 [n] each."""
 Saved = dict[fx.Node, Any]
 """By node: switches (uint8), slopes (bool or float), or the inputs' values by input node."""
 
 RELU_KIN = frozenset({"relu", "relu6"})
 """Activations that the deconvnet and guided rules are defined for."""
-MAX_POOLS = frozenset({"max_pool2d", "adaptive_max_pool2d"})
 # What is zero outside the map stays zero.
 _KEEP_ZEROS = frozenset({"relu", "relu6", "leaky_relu", "identity", "dropout", "cat", "add"})
 # Their transposes need no value of the way up. Batch norm in eval is a fixed scale.
@@ -158,6 +153,12 @@ class ForwardRecorder:
         down, across = region.down.through(windows[0]), region.across.through(windows[1])
         return Region(down, across, whole=region.whole)
 
+    def divisors(self, node: Node, region: Region, seeds: Seeds) -> Tensor:
+        """What an average pool divides by over a region, see `average_divisors`."""
+        one = (seeds[0][:1], seeds[1][:1])  # a whole map is the same for every seed
+        starts = region.starts(one if region.whole else seeds)
+        return average_divisors(self.geometry, node, starts, region.size)
+
     def _read(self, node: Node, region: Region, source: fx.Node, have: Region, value: Any) -> Any:
         if source in self.geometry.tuples:
             return value
@@ -168,13 +169,13 @@ class ForwardRecorder:
     def _run(self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds) -> Any:
         windows = self.geometry.windows(node)
         if windows is None:
-            return call_with(self.geometry, node, inputs)
+            return run_node(self.geometry, node, inputs)
         (value,) = inputs.values()
         if node.kind == "conv2d":
-            return F.conv2d(value, padding=0, **convolution(self.geometry, node))
+            return F.conv2d(value, padding=0, **conv_parameters(self.geometry, node))
         sizes, strides = zip(*((window.size, window.stride) for window in windows), strict=True)
         total = F.avg_pool2d(value, sizes, strides, divisor_override=1)
-        return total / average_counts(self.geometry, node, region, seeds).to(value.device)
+        return total / self.divisors(node, region, seeds).to(value.device)
 
     def _pool(
         self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds

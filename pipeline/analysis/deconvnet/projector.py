@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pipeline.analysis.deconvnet.backward import DeconvNet
 from pipeline.analysis.deconvnet.backward_rules import BackwardState
-from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved, Seeds
+from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved
 from pipeline.models.crops import crop
-from pipeline.models.geometry import Geometry, InputDependency
+from pipeline.models.geometry import Geometry, InputDependency, Seeds
 from pipeline.models.graph import Node, TraceError
 from pipeline.models.layer import Layer
 from pipeline.models.network import HookedNetwork, Network, TracedNetwork
@@ -155,9 +155,7 @@ class Projector:
         for chunk in self._chunks(name, len(part.rows)):
             some = _slice(part, chunk)
             seeds = (some.y, some.x)
-            starts = (region.down.starts(some.y), region.across.starts(some.x))
-            size = (region.down.size, region.across.size)
-            crops = crop(frames, (2, 3), starts, size, some.rows.tolist())
+            crops = crop(frames, (2, 3), region.starts(seeds), region.size, some.rows.tolist())
             saved, values = self.recorder.record_crops(dependency, crops, seeds)
             maps = self.layers[name].maps(values)
             reproduced.append(maps[torch.arange(len(some.rows)), some.units, 0, 0].float().cpu())
@@ -202,8 +200,7 @@ def _cut_boxes(
 ) -> list[Tensor]:
     """The part of each signal that lies in its box; all units of a layer share a region."""
     region = next(reversed(dependency.regions.values()))
-    top = region.down.starts(seeds[0]).numpy()
-    left = region.across.starts(seeds[1]).numpy()
+    top, left = (start.numpy() for start in region.starts(seeds))
     height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     pictures: list[Tensor] = [torch.empty(0)] * len(boxes)
     for size in {(int(h), int(w)) for h, w in zip(height, width, strict=True)}:

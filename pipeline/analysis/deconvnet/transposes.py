@@ -13,46 +13,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, fx
 
-from pipeline.models.geometry import Geometry, Region
+from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Node
-from pipeline.models.operations import Window, arguments_of
-
-Windows = tuple[Window, Window]
-
-
-def call_with(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any]) -> Any:
-    """Run a node's own operation on other values of its inputs.
-
-    Args:
-        geometry: of the traced network.
-        node: the operation.
-        inputs: the inputs that depend on the image; sizes are read off these, and parameters off
-            the model.
-    """
-    values = {used: _value_of(geometry, used, inputs) for used in node.fx.all_input_nodes}
-    return geometry.graph.call(node, values)
-
-
-# Not inside `call_with`: a function that knows itself is a cycle, and would keep the inputs' memory
-# until the collector comes by.
-def _value_of(geometry: Geometry, used: fx.Node, inputs: dict[fx.Node, Any]) -> Any:
-    if used in inputs:
-        return inputs[used]
-    if used in geometry.layouts:  # only its shape can matter
-        return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
-    values = {source: _value_of(geometry, source, inputs) for source in used.all_input_nodes}
-    return geometry.graph.call(geometry.nodes[used], values)
-
-
-def _shape_beside(geometry: Geometry, node: fx.Node, inputs: dict[fx.Node, Any]) -> tuple[int, ...]:
-    """The shape of a node's value for the rows and the region that the inputs have."""
-    near, value = next((n, v) for n, v in inputs.items() if isinstance(v, Tensor))
-    shape = [value.shape[0], *geometry.layouts[node].shape[1:]]
-    # A crop meets only operations that keep the map: a size read anywhere is that of the crop.
-    if value.shape[1:] != geometry.layouts[near].shape[1:]:
-        for dim, like in zip(geometry.map_dims(node), geometry.map_dims(near), strict=True):
-            shape[dim] = value.shape[like]
-    return tuple(shape)
+from pipeline.models.operations import Windows
+from pipeline.models.run_node import run_node
 
 
 def switches(
@@ -193,57 +157,6 @@ def window_slices(result: Tensor, signal: Tensor, windows: Windows) -> list[Tens
     ]
 
 
-def average_counts(
-    geometry: Geometry, node: Node, region: Region, positions: tuple[Tensor, Tensor]
-) -> Tensor:
-    """What an average pool divides by at each output position.
-
-    Returns:
-        int64 [n, 1, rows, columns]; n is 1 where the region is the whole map, and all are 1 where
-        one number holds everywhere.
-    """
-    windows = geometry.windows(node)
-    if windows is None:
-        raise ValueError(f"{node.name} has no even windows")
-    arguments = arguments_of(node.fx, node.kind, geometry.graph.module)
-    if arguments.get("divisor_override"):
-        return torch.tensor(arguments["divisor_override"]).reshape(1, 1, 1, 1)
-    counts_padding = bool(arguments.get("count_include_pad", True))
-    source = geometry.data_inputs(node.fx)[0]
-    counts = []
-    for window, interval, p, length in zip(
-        windows, (region.down, region.across), positions, geometry.map_size(source), strict=True
-    ):
-        seeds = p[:1] if region.whole else p
-        outputs = interval.starts(seeds)[:, None] + torch.arange(interval.size, device=p.device)
-        first = window.input_start(outputs)
-        last = (first + window.size).clamp(max=length + window.padding)
-        if not counts_padding:
-            first, last = first.clamp(min=0), last.clamp(max=length)
-        # Positions outside the map have no window; they are masked, but must not divide by 0.
-        counts.append((last - first).clamp(min=1))
-    return (counts[0][:, :, None] * counts[1][:, None, :])[:, None]
-
-
-def convolution(geometry: Geometry, node: Node) -> dict[str, Any]:
-    """``weight``, ``bias``, ``stride``, ``dilation`` and ``groups`` of a convolution."""
-    module = geometry.graph.module
-    arguments = arguments_of(node.fx, node.kind, module)
-    if node.fx.op == "call_module":
-        own = module.get_submodule(str(node.fx.target))
-        arguments |= {"weight": own.weight, "bias": own.bias}
-    names = ("weight", "bias", "stride", "dilation", "groups")
-    return {name: call_static(geometry, arguments.get(name)) for name in names}
-
-
-def call_static(geometry: Geometry, value: Any) -> Any:
-    """A parameter, whether it stands in the graph as a node or as itself."""
-    if not isinstance(value, fx.Node):
-        return value
-    values = {used: call_static(geometry, used) for used in value.all_input_nodes}
-    return geometry.graph.call(geometry.nodes[value], values)
-
-
 def rectify(signal: Tensor, rule: str, slope: Tensor | None) -> Tensor:
     """An activation function on the way down.
 
@@ -284,7 +197,7 @@ def pull_back(
     """
     with torch.enable_grad():
         leaves = {source: value.detach().requires_grad_() for source, value in inputs.items()}
-        result = call_with(geometry, node, dict(leaves))
+        result = run_node(geometry, node, dict(leaves))
         if isinstance(signal, dict):
             results = [result[index] for index in signal]
             signals = list(signal.values())

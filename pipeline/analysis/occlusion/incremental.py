@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from pipeline.analysis.deconvnet.transposes import call_with
 from pipeline.analysis.occlusion.patched_map import ZERO, GatherIndex, PatchedMap, gather_index
 from pipeline.analysis.occlusion.plan import Area, Batch, OcclusionPlan
 from pipeline.analysis.occlusion.region_ops import operation_on_areas, outside_of, read_area
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Node
+from pipeline.models.run_node import run_node
 from schemas.arrays import Ints
 
 Observer = Callable[[Tensor, Area, Ints], None]
@@ -168,7 +168,7 @@ class Incremental:
         values: dict[fx.Node, Any] = {self._joint: value}
         for node in self._rest:
             inputs = {source: values[source] for source in self._geometry.data_inputs(node.fx)}
-            values[node.fx] = value = call_with(self._geometry, node, inputs)
+            values[node.fx] = value = run_node(self._geometry, node, inputs)
             if node.fx is self._watched:
                 height, width = self._geometry.map_size(node.fx)
                 none = np.zeros_like(windows)
