@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.graph import Graph, Node, Tap, TraceError
+from pipeline.models.graph import Graph, Node, Tap
 from pipeline.models.layer import Layer
 from pipeline.models.operations import ACTIVATIONS
 from pipeline.models.receptive_field import Axis, Layout
 from pipeline.models.trace_receptive_fields import trace_receptive_fields
-from schemas.errors import LayerError, ModelError, UnitscopeError, nearest
+from schemas.errors import LayerError, ModelError, TraceError, UnitscopeError, nearest
 from schemas.specs import LayerSelection
 
 

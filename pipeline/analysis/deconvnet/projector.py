@@ -16,10 +16,11 @@ from pipeline.analysis.deconvnet.backward_rules import BackwardState
 from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved
 from pipeline.models.crops import crop
 from pipeline.models.geometry import Geometry, InputDependency, Seeds
-from pipeline.models.graph import Node, TraceError
+from pipeline.models.graph import Node
 from pipeline.models.layer import Layer
 from pipeline.models.network import HookedNetwork, Network, TracedNetwork
 from schemas.arrays import Ints
+from schemas.errors import TraceError
 
 # Signals of about a dozen nodes live at once on the way down. A CPU is fastest where they stay in
 # its caches and the allocator does not go back to the system for each (2 to 4 times, measured).

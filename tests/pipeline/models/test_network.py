@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from pipeline.models.graph import Graph, TraceError
+from pipeline.models.graph import Graph
 from pipeline.models.load import published_preprocess
 from pipeline.models.network import HookedNetwork, TracedNetwork, open_network, select_layers
-from schemas.errors import LayerError, ModelError
+from schemas.errors import LayerError, ModelError, TraceError
 from schemas.specs import LayerSelection, ModelSpec
 
 

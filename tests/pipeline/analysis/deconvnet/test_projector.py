@@ -19,9 +19,8 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 from torchvision.models.vgg import cfgs, make_layers
 
 from pipeline.analysis.deconvnet.projector import Projector, Targets
-from pipeline.models.graph import TraceError
 from pipeline.models.network import open_network
-from schemas.errors import LayerError
+from schemas.errors import LayerError, TraceError
 from tests.projecting import Place, Subject, images_of, largest_difference
 from tests.tiny_nets import forked, small
 
