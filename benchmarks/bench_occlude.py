@@ -22,7 +22,7 @@ from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
 from pipeline.analysis.occlusion.occluder import Occluder
 from pipeline.models.affected_regions import IntervalArray, affected_regions
-from pipeline.models.flops import NodeCosts
+from pipeline.models.flops import CostCounter
 from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
 from pipeline.models.network import TracedNetwork, open_network
@@ -92,7 +92,7 @@ class Subject:
             IntervalArray(low, low + side)
             for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
         )
-        regions, costs = affected_regions(geometry, down, across), NodeCosts(geometry)
+        regions, costs = affected_regions(geometry, down, across), CostCounter(geometry)
         own = dense = 0.0
         for node, weights in costs.weights.items():
             region = regions[node]

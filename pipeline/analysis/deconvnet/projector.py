@@ -15,8 +15,8 @@ from pipeline.analysis.deconvnet.backward import DeconvNet
 from pipeline.analysis.deconvnet.backward_rules import BackwardState
 from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved
 from pipeline.models.crops import crop
+from pipeline.models.flops import CostCounter
 from pipeline.models.geometry import Geometry, InputDependency, Seeds
-from pipeline.models.graph import Node
 from pipeline.models.layer import Layer
 from pipeline.models.network import HookedNetwork, Network, TracedNetwork
 from schemas.arrays import Ints
@@ -87,7 +87,10 @@ class Projector:
         for dependency in self.dependencies.values():
             for traced in dependency.regions:
                 self.recorder.saves(self.geometry.nodes[traced])
-        self._costs = _Costs(self.geometry)
+        costs = CostCounter(self.geometry)
+        self._frame_macs = {layer.name: costs.frame_macs(layer.name) for layer in layers}
+        self._crop_macs = {name: costs.crop_macs(one) for name, one in self.dependencies.items()}
+        self._seed_bytes = {name: _seed_bytes(costs, d) for name, d in self.dependencies.items()}
         self._weight = next(network.module.parameters(), torch.zeros(1))
 
     def project(self, frames: Tensor, targets: dict[str, Targets]) -> dict[str, Projected]:
@@ -116,14 +119,12 @@ class Projector:
     def _shared_depth(self, targets: dict[str, Targets]) -> int:
         """The deepest layer whose targets share whole frames, by counted multiply-adds."""
         names = sorted(targets, key=self._position)
-        alone = [
-            len(targets[name].rows) * self._costs.crop(self.dependencies[name]) for name in names
-        ]
+        alone = [len(targets[name].rows) * self._crop_macs[name] for name in names]
         best, best_cost = -1, sum(alone)
         images: set[int] = set()
         for index, name in enumerate(names):
             images.update(targets[name].rows.tolist())
-            cost = len(images) * self._costs.frame(name) + sum(alone[index + 1 :])
+            cost = len(images) * self._frame_macs[name] + sum(alone[index + 1 :])
             if cost < best_cost:
                 best, best_cost = self._position(name), cost
         return best
@@ -181,7 +182,7 @@ class Projector:
 
     def _chunks(self, name: str, count: int) -> list[slice]:
         room = _BYTES_AT_ONCE[self._weight.device.type]
-        size = max(1, min(_MOST_AT_ONCE, room // self._costs.bytes_of(self.dependencies[name])))
+        size = max(1, min(_MOST_AT_ONCE, room // self._seed_bytes[name]))
         return [slice(first, first + size) for first in range(0, count, size)]
 
 
@@ -216,43 +217,11 @@ def _cut_boxes(
     return pictures
 
 
-class _Costs:
-    """Multiply-adds of frames and crops, counted on convolutions and linear layers."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        self._geometry = geometry
-        self._prefix: dict[str, float] = {}
-        total = 0.0
-        for node in geometry.graph.nodes:
-            if node.fx in geometry.layouts:
-                total += self._per_position(node) * float(np.prod(geometry.map_size(node.fx)))
-            self._prefix[node.name] = total
-
-    def frame(self, layer: str) -> float:
-        """One whole frame up to a layer."""
-        return self._prefix[layer]
-
-    def crop(self, dependency: InputDependency) -> float:
-        """One crop through a dependency; endless where a crop does not do."""
-        if not dependency.local:
-            return float("inf")
-        return sum(
-            self._per_position(self._geometry.nodes[traced]) * region.down.size * region.across.size
-            for traced, region in dependency.regions.items()
-        )
-
-    def bytes_of(self, dependency: InputDependency) -> int:
-        """Memory of one seed on the way down: a few of the largest signals."""
-        largest = 1
-        for traced, region in dependency.regions.items():
-            if traced in self._geometry.layouts:
-                shape = self._geometry.layouts[traced].shape
-                own = int(np.prod(shape)) // max(1, int(np.prod(self._geometry.map_size(traced))))
-                largest = max(largest, own * region.down.size * region.across.size)
-        return 4 * 4 * largest
-
-    def _per_position(self, node: Node) -> float:
-        if node.kind not in ("conv2d", "linear") or node.fx.op != "call_module":
-            return 0.0
-        module = self._geometry.graph.module.get_submodule(str(node.fx.target))
-        return float(module.get_parameter("weight").numel())
+def _seed_bytes(costs: CostCounter, dependency: InputDependency) -> int:
+    """Memory of one seed on its way to the pixels: a few fp32 signals of the largest size."""
+    sizes = (
+        costs.channels[node] * region.down.size * region.across.size
+        for node, region in dependency.regions.items()
+        if node in costs.channels
+    )
+    return 4 * 4 * max(1, *sizes)

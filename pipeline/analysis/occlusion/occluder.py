@@ -22,7 +22,7 @@ from pipeline.analysis.occlusion.plan import (
     OcclusionPlan,
     make_plan,
 )
-from pipeline.models.flops import NodeCosts
+from pipeline.models.flops import CostCounter
 from pipeline.models.geometry import Geometry
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network, TracedNetwork
@@ -236,7 +236,7 @@ def bytes_of_a_frame(network: Network) -> int:
         return sum(8 * int(np.prod(layer.layout.shape)) for layer in network.layers)
     geometry = Geometry(network.graph, network.layouts)
     sizes = {
-        n.fx: 4 * int(np.prod(geometry.layouts[n.fx].shape)) for n in NodeCosts(geometry).nodes
+        n.fx: 4 * int(np.prod(geometry.layouts[n.fx].shape)) for n in CostCounter(geometry).nodes
     }
     last = {used: node for node in geometry.graph.nodes for used in node.fx.all_input_nodes}
     most = alive = 0

@@ -16,7 +16,7 @@ from torch import fx
 from pipeline.analysis.occlusion.grid import Grid
 from pipeline.analysis.occlusion.window_groups import groups_along
 from pipeline.models.affected_regions import AffectedRegion, IntervalArray, affected_regions, map_of
-from pipeline.models.flops import NodeCosts, read_size
+from pipeline.models.flops import CostCounter
 from pipeline.models.geometry import Geometry
 from schemas.arrays import Ints
 
@@ -98,13 +98,13 @@ def make_plan(geometry: Geometry, grid: Grid, *, live_bytes: int) -> OcclusionPl
         grid: the windows.
         live_bytes: what the maps of a batch may take at once.
     """
-    costs = NodeCosts(geometry)
+    costs = CostCounter(geometry)
     regions = affected_regions(geometry, *_covered(grid))
     cuts = [
         _blocks(costs, regions, grid, groups, live_bytes) for groups in range(1, MOST_GROUPS + 1)
     ]
     blocks = min(cuts, key=_cost_of)
-    dense = len(grid.corners) * sum(costs.dense(node.fx) for node in costs.nodes)
+    dense = len(grid.corners) * sum(costs.frame_work(node.fx) for node in costs.nodes)
     batches = (batch for block in blocks for batch in _batches(geometry, block))
     return OcclusionPlan(tuple(batches), _cost_of(blocks), dense)
 
@@ -136,7 +136,7 @@ class _Block:
 
 
 def _blocks(
-    costs: NodeCosts,
+    costs: CostCounter,
     regions: dict[fx.Node, AffectedRegion],
     grid: Grid,
     groups: int,
@@ -152,7 +152,7 @@ def _blocks(
         most = max(1, live_bytes // _bytes_of_one(costs, areas))
         windows = (own_rows[:, None] * counts[1] + own_columns).reshape(-1)
         batches = -(-len(windows) // most)
-        cost = batches * costs.overhead() + len(windows) * _cost_of_one(costs, areas)
+        cost = batches * costs.batch_overhead() + len(windows) * _cost_of_one(costs, areas)
         blocks.append(_Block(windows, areas, most, cost))
     return blocks
 
@@ -186,16 +186,16 @@ def _common_size(intervals: IntervalArray, windows: Ints, length: int) -> tuple[
     return np.minimum(intervals.low[windows], length - size), size
 
 
-def _cost_of_one(costs: NodeCosts, areas: dict[fx.Node, Area]) -> float:
+def _cost_of_one(costs: CostCounter, areas: dict[fx.Node, Area]) -> float:
     total = 0.0
     for node in costs.nodes:
         if node.fx in areas:
             size = areas[node.fx].size
-            total += costs.of(node.fx, size[0] * size[1], read_size(costs.geometry, node, size))
+            total += costs.work(node.fx, size[0] * size[1], costs.read_size(node, size))
     return total
 
 
-def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, Area]) -> int:
+def _bytes_of_one(costs: CostCounter, areas: dict[fx.Node, Area]) -> int:
     """fp32 maps of one window: those that wait, their patched maps, the largest step."""
     own = {
         node: 4 * area.height * area.width * costs.channels[node]
@@ -210,7 +210,7 @@ def _bytes_of_one(costs: NodeCosts, areas: dict[fx.Node, Area]) -> int:
     gathered: set[fx.Node] = set()
     alive = peak = 0
     for node in nodes:
-        read = 4 * read_size(costs.geometry, node, areas[node.fx].size)
+        read = 4 * costs.read_size(node, areas[node.fx].size)
         gathers = {s: read * costs.channels[s] for s in inputs[node.fx]}
         # What is read as it is, is neither gathered nor copied.
         gathers = {source: size for source, size in gathers.items() if size != own[source]}

@@ -9,12 +9,12 @@ import numpy as np
 from torch import fx
 
 from pipeline.models.affected_regions import IntervalArray
-from pipeline.models.flops import NodeCosts
+from pipeline.models.flops import CostCounter
 from schemas.arrays import Ints
 
 
 def groups_along(
-    costs: NodeCosts,
+    costs: CostCounter,
     intervals: dict[fx.Node, tuple[IntervalArray, int]],
     count: int,
     most: int,
@@ -38,7 +38,9 @@ def groups_along(
         if node in costs.channels:
             other = costs.geometry.map_size(node)[1 - axis]
             sizes.append(interval.sizes)
-            weights.append(costs.dense(node) / max(1, costs.geometry.map_size(node)[axis]) / other)
+            weights.append(
+                costs.frame_work(node) / max(1, costs.geometry.map_size(node)[axis]) / other
+            )
     table = np.array(sizes, dtype=np.float64)
     mean = table.mean(axis=1)
     own = np.array(weights) * mean

@@ -8,7 +8,7 @@ from torchvision import models
 
 from pipeline.analysis.occlusion.window_groups import cheapest_cuts, groups_along
 from pipeline.models.affected_regions import IntervalArray, affected_regions
-from pipeline.models.flops import NodeCosts
+from pipeline.models.flops import CostCounter
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
 from pipeline.models.trace_receptive_fields import trace_receptive_fields
@@ -23,7 +23,7 @@ def test_classes_hold_every_window_once_and_those_at_borders_apart(most: int):
     regions = affected_regions(geometry, own, own)
 
     found = groups_along(
-        NodeCosts(geometry), {n: (p.down, 0) for n, p in regions.items()}, len(low), most
+        CostCounter(geometry), {n: (p.down, 0) for n, p in regions.items()}, len(low), most
     )
 
     assert sorted(np.concatenate(found).tolist()) == list(range(len(low)))
