@@ -23,9 +23,8 @@ from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwa
 from pipeline.analysis.occlusion.occluder import Occluder
 from pipeline.models.affected_regions import IntervalArray, affected_regions
 from pipeline.models.flops import CostCounter
-from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
-from pipeline.models.network import TracedNetwork, open_network
+from pipeline.models.network import open_network
 from pipeline.runtime.allocator import keep_freed_memory
 from schemas.jobs import OccludeSpec, ScanSpec, SlidingWindow
 from schemas.specs import ModelSpec, Resources
@@ -66,9 +65,9 @@ class Subject:
         self.plain = load_model(spec).module
         module = load_model(spec).module.to(memory_format=torch.channels_last)
         network = open_network(module, FRAME)
-        if not isinstance(network, TracedNetwork):
+        if network.geometry is None:
             raise TypeError(f"{arch}: {network.note}")
-        self.network = network
+        self.network, self.geometry = network, network.geometry
         self.layer = [each for each in network.layers if each.kind == "conv2d"][-1]
         self.frame = torch.randn(1, 3, FRAME, FRAME, generator=torch.Generator().manual_seed(0))
         self.fill = torch.zeros_like(self.frame)
@@ -87,7 +86,7 @@ class Subject:
 
     def bound(self, occluder: Occluder) -> float:
         """Dense multiply-adds over those of every window's own clipped footprints, counted."""
-        geometry, grid = Geometry(self.network.graph, self.network.layouts), occluder.grid
+        geometry, grid = self.geometry, occluder.grid
         down, across = (
             IntervalArray(low, low + side)
             for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)

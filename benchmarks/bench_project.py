@@ -60,8 +60,7 @@ class Atlas:
         self.frames = _frames(data, loaded.preprocess)
         network = open_network(loaded.module, loaded.preprocess.crop_px)
         prepare(loaded.module, torch.device("cpu"), "fp32")
-        known = {layer.name: layer for layer in network.layers}
-        self.layers = tuple(known[name] for name in self.tops)
+        self.layers = tuple(network.layer(name) for name in self.tops)
         self.projector = Projector(network, self.layers, "deconvnet")
         self.side = loaded.preprocess.crop_px
         self.captum = load_model(model).module

@@ -18,7 +18,7 @@ from jobs.published_scan import Scanned, open_scanned
 from pipeline.analysis.occlusion.occluder import require_fit
 from pipeline.data.object_boxes import Boxes, manifest_boxes, read_boxes
 from pipeline.data.shards import default_shard_size, shard_plan
-from pipeline.models.network import Network, TracedNetwork
+from pipeline.models.network import Network
 from pipeline.stages.occlude import PARTS, OccludeStage
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
@@ -123,11 +123,8 @@ def watched_layer(network: Network, name: str | None) -> str:
     Raises:
         LayerError: there is no such layer, or none with a map.
     """
-    known = {layer.name: layer for layer in network.layers}
     if name is not None:
-        if name not in known:
-            raise LayerError(f"layer: the model has no layer {name!r}; {nearest(name, known)}")
-        return name
+        return network.layer(name).name
     maps = [layer for layer in network.layers if layer.activation and layer.default]
     maps = [layer for layer in maps if layer.layout.map_size != (1, 1)]
     classes = network.layers[-1].units
@@ -149,7 +146,7 @@ def _require_possible(spec: OccludeSpec, network: Network) -> None:
         raise SpecError(
             f"target: {spec.target} is no class of the network; choices: 0 to {classes - 1}"
         )
-    if spec.engine == "incremental" and not isinstance(network, TracedNetwork):
+    if spec.engine == "incremental" and network.geometry is None:
         raise ModelError(
             f"engine incremental needs a network that can be traced: {network.note}; take engine "
             "dense"

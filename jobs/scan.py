@@ -19,7 +19,7 @@ from pipeline.data.listing import dataset_digest, list_images
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.models.layer import Layer
 from pipeline.models.load import LoadedModel, load_model
-from pipeline.models.network import Network, open_network, select_layers
+from pipeline.models.network import Network, open_network
 from pipeline.runtime.worker import RunSummary
 from pipeline.stages import scan_tables
 from pipeline.stages.scan import ScanStage
@@ -76,7 +76,7 @@ def _prepare(spec: ScanSpec) -> _Work:
     loaded = load_model(spec.model)
     preprocess = spec.preprocess or loaded.preprocess
     network = open_network(loaded.module, preprocess.crop_px)
-    layers = select_layers(network, spec.layers)
+    layers = network.select(spec.layers)
     folder = JobFolder(spec.out, "scan")
     store = JobStore(folder)
     threads = engine.resolved_threads(spec.resources, store)

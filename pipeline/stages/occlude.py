@@ -72,7 +72,7 @@ class OccludeStage:
                 f"made with {self.weights_sha256}; give back those weights, or scan again"
             )
         network = open_network(loaded.module, self.preprocess.crop_px)
-        layer = next(each for each in network.layers if each.name == self.layer)
+        layer = network.layer(self.layer)
         self._device = torch.device(device)
         prepare(loaded.module, self._device, "fp32")
         self._occluders = [

@@ -95,8 +95,7 @@ class ProjectStage:
                 f"made with {self.weights_sha256}; give back those weights, or scan again"
             )
         network = open_network(loaded.module, self.preprocess.crop_px)
-        known = {layer.name: layer for layer in network.layers}
-        layers = tuple(known[name] for name in self.layers)
+        layers = tuple(network.layer(name) for name in self.layers)
         self._device = torch.device(device)
         self._dtype = prepare(loaded.module, self._device, "fp32")
         self._projector = Projector(network, layers, self.rule)

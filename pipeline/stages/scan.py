@@ -75,9 +75,7 @@ class ScanStage:
                 f"{loaded.weights_sha256}, planned {self.weights_sha256}); scan into a new folder"
             )
         network = open_network(loaded.module, self.preprocess.crop_px)
-        # Names may hold the characters of a glob, so each is looked up as it is.
-        known = {layer.name: layer for layer in network.layers}
-        self._layers = [known[name] for name in self.layers]
+        self._layers = [network.layer(name) for name in self.layers]
         self._device = torch.device(device)
         self._dtype = prepare(loaded.module, self._device, self.precision)
         self._run = network.runner(self.layers)

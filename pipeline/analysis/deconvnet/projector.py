@@ -16,9 +16,9 @@ from pipeline.analysis.deconvnet.backward_rules import BackwardState
 from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved
 from pipeline.models.crops import crop
 from pipeline.models.flops import CostCounter
-from pipeline.models.geometry import Geometry, InputDependency, Seeds
+from pipeline.models.geometry import InputDependency, Seeds
 from pipeline.models.layer import Layer
-from pipeline.models.network import HookedNetwork, Network, TracedNetwork
+from pipeline.models.network import Network
 from schemas.arrays import Ints
 from schemas.errors import TraceError
 
@@ -76,10 +76,9 @@ class Projector:
     """
 
     def __init__(self, network: Network, layers: tuple[Layer, ...], rule: Rule) -> None:
-        if not isinstance(network, TracedNetwork):
-            note = network.note if isinstance(network, HookedNetwork) else "unknown network"
-            raise TraceError(f"projections need a traced network: {note}")
-        self.geometry = Geometry(network.graph, network.layouts)
+        if network.geometry is None:
+            raise TraceError(f"projections need a traced network: {network.note}")
+        self.geometry = network.geometry
         self.recorder = ForwardRecorder(self.geometry, rule)
         self.deconvnet = DeconvNet(self.recorder)
         self.layers = {layer.name: layer for layer in layers}

@@ -23,9 +23,8 @@ from pipeline.analysis.occlusion.plan import (
     make_plan,
 )
 from pipeline.models.flops import CostCounter
-from pipeline.models.geometry import Geometry
 from pipeline.models.layer import Layer
-from pipeline.models.network import Network, TracedNetwork
+from pipeline.models.network import Network
 from schemas.arrays import Floats, Ints
 from schemas.errors import ModelError, SpecError
 from schemas.jobs import SlidingWindow
@@ -107,8 +106,8 @@ class Occluder:
         plan = self._plan(network, engine, live_bytes)
         self.engine: Engine = "dense" if plan is None else "incremental"
         self._engine: _EngineOf
-        if plan is not None and isinstance(network, TracedNetwork):
-            self._engine = Incremental(Geometry(network.graph, network.layouts), plan, layer.name)
+        if plan is not None and network.geometry is not None:
+            self._engine = Incremental(network.geometry, plan, layer.name)
         else:
             self._engine = Dense(network, layer, self.grid, live_bytes)
 
@@ -116,15 +115,14 @@ class Occluder:
         """None where whole forward passes are to run."""
         if engine == "dense":
             return None
-        if not isinstance(network, TracedNetwork):
+        if network.geometry is None:
             if engine == "incremental":
                 raise ModelError(
                     f"engine incremental needs a network that can be traced: {network.note}; take "
                     "engine dense"
                 )
             return None
-        geometry = Geometry(network.graph, network.layouts)
-        plan = make_plan(geometry, self.grid, live_bytes=live_bytes)
+        plan = make_plan(network.geometry, self.grid, live_bytes=live_bytes)
         return plan if plan.worth_it or engine == "incremental" else None
 
     def occlude(self, frame: Tensor, fill: Tensor) -> Occlusion:
@@ -232,9 +230,9 @@ def bytes_of_a_frame(network: Network) -> int:
 
     A network that could not be traced is taken to keep all the maps that are known of it.
     """
-    if not isinstance(network, TracedNetwork):
+    geometry = network.geometry
+    if geometry is None:
         return sum(8 * int(np.prod(layer.layout.shape)) for layer in network.layers)
-    geometry = Geometry(network.graph, network.layouts)
     sizes = {
         n.fx: 4 * int(np.prod(geometry.layouts[n.fx].shape)) for n in CostCounter(geometry).nodes
     }

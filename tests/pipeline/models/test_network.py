@@ -16,7 +16,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from pipeline.models.graph import Graph
 from pipeline.models.load import published_preprocess
-from pipeline.models.network import HookedNetwork, TracedNetwork, open_network, select_layers
+from pipeline.models.network import HookedNetwork, TracedNetwork, open_network
 from schemas.errors import LayerError, ModelError, TraceError
 from schemas.specs import LayerSelection, ModelSpec
 
@@ -158,7 +158,7 @@ def test_default_layers_count_functional_activations():
 
 
 def select(network: Any, **selection: tuple[str, ...]) -> list[str]:
-    return [layer.name for layer in select_layers(network, LayerSelection(**selection))]
+    return [layer.name for layer in network.select(LayerSelection(**selection))]
 
 
 @pytest.fixture
@@ -174,18 +174,18 @@ def chain() -> TracedNetwork:
     return open_network(nn.Sequential(parts).eval(), 8)
 
 
-def test_select_layers_without_words_takes_the_default(chain: TracedNetwork):
+def test_select_without_words_takes_the_default(chain: TracedNetwork):
     assert select(chain) == ["relu1", "relu2", "fc"]
     assert select(chain, exclude=("relu*",)) == ["fc"]
 
 
-def test_select_layers_by_glob_takes_any_node_in_the_networks_order(chain: TracedNetwork):
+def test_select_by_glob_takes_any_node_in_the_networks_order(chain: TracedNetwork):
     assert select(chain, include=("relu2", "conv*")) == ["conv1", "conv2", "relu2"]
     assert select(chain, include=("*1",), exclude=("relu?",)) == ["conv1"]
     assert select(chain, include=("[!ci]*",)) == ["relu1", "relu2", "flatten", "fc"]
 
 
-def test_select_layers_by_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
+def test_select_by_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
     with pytest.raises(LayerError, match=r"'rleu2' matches no layer of the model; nearest: relu2"):
         select(chain, include=("rleu2",))
     with pytest.raises(LayerError, match="'pool9' matches no layer"):
@@ -194,12 +194,25 @@ def test_select_layers_by_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
         select(chain, include=("RELU1",))
 
 
-def test_select_layers_that_leaves_none_is_refused(chain: TracedNetwork):
+def test_select_that_leaves_none_is_refused(chain: TracedNetwork):
     with pytest.raises(LayerError, match="the selection leaves no layer"):
         select(chain, include=("relu1",), exclude=("relu*",))
 
 
-def test_select_layers_of_a_node_that_cannot_be_scanned_says_why():
+def test_layer_by_name_is_that_one_and_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
+    assert chain.layer("conv2") is chain.layers[3]
+    with pytest.raises(LayerError, match=r"no layer 'rleu2'; nearest: relu2"):
+        chain.layer("rleu2")
+
+
+def test_geometry_is_made_once_and_knows_every_layer(chain: TracedNetwork):
+    assert chain.geometry is chain.geometry
+    assert {chain.geometry.graph.node(layer.name).fx for layer in chain.layers} <= set(
+        chain.geometry.layouts
+    )
+
+
+def test_select_of_a_node_that_cannot_be_scanned_says_why():
     class Grown(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -248,6 +261,7 @@ def test_untraceable_model_is_hooked_and_says_so():
     network = open_network(module, 16)
 
     assert isinstance(network, HookedNetwork)
+    assert network.geometry is None
     assert "Branching cannot be traced" in network.note
     assert "scanned by hooks, boxes are the whole frame" in network.note
     found = [(layer.name, layer.kind, layer.units, layer.position) for layer in network.layers]

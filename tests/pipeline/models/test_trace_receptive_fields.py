@@ -178,7 +178,7 @@ def small(name: str) -> tuple[nn.Module, Layer]:
     """A small net and its last layer, on a frame of 24 pixels."""
     module = fill((SMALL | DILATED)[name]())
     network = open_network(module, 24)
-    assert isinstance(network, TracedNetwork)
+    assert network.geometry is not None
     layer = network.layers[-1]
     assert (layer.name, layer.layout.whole_frame) == (network.graph.output, None)
     return module, layer
@@ -271,7 +271,7 @@ def test_transformers_have_the_frame_as_box_and_the_reason(transformer: Any):
     network = open_network(transformer.build(signed=False), transformer.frame)
     layers = [layer for layer in network.layers if layer.default]
 
-    assert isinstance(network, TracedNetwork)
+    assert network.geometry is not None
     assert layers
     assert layers[-1].units == 10
     for layer in layers:

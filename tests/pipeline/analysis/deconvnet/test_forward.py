@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule
 from pipeline.models.crops import crop
-from pipeline.models.geometry import Geometry
-from pipeline.models.network import TracedNetwork, open_network
+from pipeline.models.network import open_network
 from schemas.errors import LayerError
 
 SIDE = 32
@@ -33,8 +32,7 @@ def _recorder(rule: Rule, activation: nn.Module | None = None) -> ForwardRecorde
         )
     )
     network = open_network(module.double().eval(), SIDE)
-    assert isinstance(network, TracedNetwork)
-    return ForwardRecorder(Geometry(network.graph, network.layouts), rule)
+    return ForwardRecorder(network.geometry, rule)
 
 
 def _saves(recorder: ForwardRecorder) -> dict[str, str]:

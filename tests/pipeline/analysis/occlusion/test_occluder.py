@@ -26,9 +26,8 @@ from pipeline.analysis.occlusion.occluder import (
     softmax,
 )
 from pipeline.analysis.occlusion.plan import make_plan
-from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
-from pipeline.models.network import HookedNetwork, Network, TracedNetwork, open_network
+from pipeline.models.network import Network, open_network
 from schemas.errors import ModelError, SpecError
 from schemas.jobs import SlidingWindow
 from schemas.specs import ModelSpec
@@ -46,10 +45,9 @@ def window(height: int = 5, width: int = 6, stride: int = 4) -> SlidingWindow:
 def occluder(
     network: Network, layer: str, own: SlidingWindow, engine: str, batch_bytes: int = 2**20
 ) -> Occluder:
-    known = {each.name: each for each in network.layers}
-    side = 224 if len(known) > 20 else SIDE
+    side = 224 if len(network.layers) > 20 else SIDE
     return Occluder(
-        network, known[layer], own, frame_px=side, engine=engine, batch_bytes=batch_bytes
+        network, network.layer(layer), own, frame_px=side, engine=engine, batch_bytes=batch_bytes
     )
 
 
@@ -138,7 +136,7 @@ class _Branching(nn.Module):
 def test_occlude_of_a_network_that_cannot_be_traced_is_dense():
     frame, fill = frames()
     network = open_network(_Branching().eval(), SIDE)
-    assert isinstance(network, HookedNetwork)
+    assert network.geometry is None
 
     own = occluder(network, "net.relu2", window(), "auto")
 
@@ -165,7 +163,7 @@ def test_bytes_of_a_frame_count_what_lives_at_once():
 @pytest.mark.parametrize("engine", ["dense", "incremental"])
 def test_occlude_keeps_the_maps_of_a_batch_within_a_fifth_of_its_bytes(engine: str):
     network = open_network(models.resnet18(weights=None).eval(), 96)
-    layer = next(layer for layer in network.layers if layer.name == "layer4.1.relu_1")
+    layer = network.layer("layer4.1.relu_1")
     frame, fill = frames(96)
     peaks = []
     for batch_bytes in (5 * 2**21, 5 * 2**25):
@@ -284,17 +282,15 @@ def test_occlude_equals_captum_s_own_test_case(shared_data: Path, case: str, eng
     images = [torch.tensor(image)[None, None] for image in wanted["inputs"]]
     for own in (0, 1):
         network = open_network(_CaptumNet(images[1 - own]).eval(), 4)
-        assert isinstance(network, TracedNetwork)
-        layer = next(each for each in network.layers if each.name == "relu")
+        layer = network.layer("relu")
         size = (wanted["windows"][own][0], wanted["windows"][own][1])
         sides = zip(size, wanted["strides"][own], strict=True)
         rows, columns = (windows_along(4, side, step) for side, step in sides)
         grid = Grid(rows, columns, size, 4)
-        geometry = Geometry(network.graph, network.layouts)
-        plan = make_plan(geometry, grid, live_bytes=2**20)
+        plan = make_plan(network.geometry, grid, live_bytes=2**20)
         runs = {
             "dense": lambda: Dense(network, layer, grid, 2**20),  # noqa: B023
-            "incremental": lambda: Incremental(geometry, plan, "relu"),  # noqa: B023
+            "incremental": lambda: Incremental(network.geometry, plan, "relu"),  # noqa: B023
         }[engine]()
 
         with torch.inference_mode():
