@@ -21,7 +21,7 @@ import jobs.scan
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
 from pipeline.analysis.occlusion.occluder import Occluder
-from pipeline.models.affected_regions import IntervalArray, affected_regions
+from pipeline.models.affected_regions import affected_regions
 from pipeline.models.flops import CostCounter
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
@@ -87,11 +87,7 @@ class Subject:
     def bound(self, occluder: Occluder) -> float:
         """Dense multiply-adds over those of every window's own clipped footprints, counted."""
         geometry, grid = self.geometry, occluder.grid
-        down, across = (
-            IntervalArray(low, low + side)
-            for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
-        )
-        regions, costs = affected_regions(geometry, down, across), CostCounter(geometry)
+        regions, costs = affected_regions(geometry, *grid.covered), CostCounter(geometry)
         own = dense = 0.0
         for node, weights in costs.weights.items():
             region = regions[node]

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from jobs import engine
 from jobs.published_scan import Scanned, open_scanned
-from pipeline.analysis.occlusion.occluder import require_fit
+from pipeline.analysis.occlusion.grid import require_fit
 from pipeline.data.object_boxes import Boxes, manifest_boxes, read_boxes
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.models.network import Network

@@ -16,15 +16,12 @@ import torch
 from torch import Tensor, fx
 
 from pipeline.analysis.occlusion.patched_map import ZERO, GatherIndex, PatchedMap, gather_index
-from pipeline.analysis.occlusion.plan import Area, Batch, OcclusionPlan
+from pipeline.analysis.occlusion.plan import Area, Batch, Observer, OcclusionPlan
 from pipeline.analysis.occlusion.region_ops import operation_on_areas, outside_of, read_area
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Node
 from pipeline.models.run_node import run_node
 from schemas.arrays import Ints
-
-Observer = Callable[[Tensor, Area, Ints], None]
-"""Is shown the watched layer's value over the areas, the areas, and the windows' numbers."""
 
 _JOINT_WINDOWS = 256
 

@@ -7,26 +7,20 @@ cost, and the frame and the model are left as they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.analysis.occlusion.grid import Grid, windows_along
-from pipeline.analysis.occlusion.incremental import Incremental, Observer
-from pipeline.analysis.occlusion.plan import (
-    Area,
-    OcclusionPlan,
-    make_plan,
-)
-from pipeline.models.flops import CostCounter
+from pipeline.analysis.occlusion.dense import Dense
+from pipeline.analysis.occlusion.grid import sliding_grid
+from pipeline.analysis.occlusion.incremental import Incremental
+from pipeline.analysis.occlusion.plan import Area, Observer, OcclusionPlan, make_plan
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network
 from schemas.arrays import Floats, Ints
-from schemas.errors import ModelError, SpecError
+from schemas.errors import ModelError
 from schemas.jobs import SlidingWindow
 
 Engine = Literal["incremental", "dense"]
@@ -93,14 +87,7 @@ class Occluder:
         engine: Literal["auto", "incremental", "dense"],
         batch_bytes: int,
     ) -> None:
-        require_fit([window], frame_px)
-        height, width = window.size
-        self.grid = Grid(
-            windows_along(frame_px, height, window.stride_px),
-            windows_along(frame_px, width, window.stride_px),
-            (height, width),
-            frame_px,
-        )
+        self.grid = sliding_grid(window, frame_px)
         self._layer = layer
         live_bytes = batch_bytes // _LIVE_SHARE
         plan = self._plan(network, engine, live_bytes)
@@ -167,98 +154,6 @@ class _Watch:
         # Where the whole map was computed nothing of the clean sum is left, nor of its rounding.
         total = changed if whole else self.total - clean + changed
         self.activity[torch.from_numpy(windows)] = total
-
-
-class Dense:
-    """Whole forward passes of many windows at a time.
-
-    Args:
-        network: traced or hooked.
-        layer: the layer to watch.
-        grid: the windows.
-        live_bytes: bound of the maps that live at once.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        layer: Layer,
-        grid: Grid,
-        live_bytes: int,
-    ) -> None:
-        self._run = network.runner([layer.name])
-        self._map = layer.layout.map_size
-        self._corners, self._size = grid.corners, grid.size
-        self._most = max(1, min(len(self._corners), live_bytes // bytes_of_a_frame(network)))
-        self._frame = torch.empty(0)
-
-    def record_clean(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Incremental.record_clean`."""
-        self._frame = frame
-        watched: list[Tensor] = []
-        return self._run(frame, lambda _, value: watched.append(value)), watched[0]
-
-    def run(self, fill: Tensor, observe: Observer) -> Tensor:
-        """See `Incremental.run`."""
-        batch = self._frame.repeat(self._most, 1, 1, 1).contiguous(
-            memory_format=torch.channels_last
-        )
-        scores = []
-        for first in range(0, len(self._corners), self._most):
-            windows = np.arange(first, min(first + self._most, len(self._corners)))
-            self._paste(batch, fill, windows)
-            none = np.zeros_like(windows)
-            area = Area(none, none, *self._map)
-
-            def tap(_: str, value: Tensor, area: Area = area, windows: Ints = windows) -> None:
-                observe(value, area, windows)
-
-            scores.append(self._run(batch[: len(windows)], tap))
-            self._paste(batch, self._frame, windows)
-        return torch.cat(scores)
-
-    def _paste(self, batch: Tensor, picture: Tensor, windows: Ints) -> None:
-        """Only the windows are written: a copy of the frame a window would cost more."""
-        height, width = self._size
-        for place, (y, x) in enumerate(self._corners[windows].tolist()):
-            cut = (slice(None), slice(y, y + height), slice(x, x + width))
-            batch[place][cut] = picture[0][cut]
-
-
-def bytes_of_a_frame(network: Network) -> int:
-    """fp32 maps that live at once while one frame runs through a network.
-
-    A network that could not be traced is taken to keep all the maps that are known of it.
-    """
-    geometry = network.geometry
-    if geometry is None:
-        return sum(8 * int(np.prod(layer.layout.shape)) for layer in network.layers)
-    sizes = {
-        n.fx: 4 * int(np.prod(geometry.layouts[n.fx].shape)) for n in CostCounter(geometry).nodes
-    }
-    last = {used: node for node in geometry.graph.nodes for used in node.fx.all_input_nodes}
-    most = alive = 0
-    for node in geometry.graph.nodes:
-        alive += sizes.get(node.fx, 0)
-        most = max(most, alive)
-        done = {used for used in node.fx.all_input_nodes if last[used] is node}
-        # The frames themselves are written to again for the next batch.
-        alive -= sum(sizes.get(used, 0) for used in done if used.op != "placeholder")
-    return most
-
-
-def require_fit(windows: Iterable[SlidingWindow], frame_px: int) -> None:
-    """Refuse a window that is larger than the frame.
-
-    Raises:
-        SpecError: names the window and the frame.
-    """
-    for height, width in (window.size for window in windows):
-        if max(height, width) > frame_px:
-            raise SpecError(
-                f"window_px: a window of {height} x {width} pixels does not fit into the input "
-                f"frame of {frame_px} x {frame_px}; take a smaller one"
-            )
 
 
 def softmax(scores: Tensor) -> Floats:

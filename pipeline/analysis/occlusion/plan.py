@@ -6,12 +6,12 @@ frame and grid are always cut the same way; every plan gives the dense answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from torch import fx
+from torch import Tensor, fx
 
 from pipeline.analysis.occlusion.grid import Grid
 from pipeline.analysis.occlusion.window_groups import groups_along
@@ -53,6 +53,10 @@ class Area:
             self.size == other.size
             and bool(np.array_equal(self.top, other.top) and np.array_equal(self.left, other.left))
         )
+
+
+Observer = Callable[[Tensor, Area, Ints], None]
+"""Is shown the watched layer's value over some areas, the areas, and the windows' numbers."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def make_plan(geometry: Geometry, grid: Grid, *, live_bytes: int) -> OcclusionPl
         live_bytes: what the maps of a batch may take at once.
     """
     costs = CostCounter(geometry)
-    regions = affected_regions(geometry, *_covered(grid))
+    regions = affected_regions(geometry, *grid.covered)
     cuts = [
         _blocks(costs, regions, grid, groups, live_bytes) for groups in range(1, MOST_GROUPS + 1)
     ]
@@ -107,15 +111,6 @@ def make_plan(geometry: Geometry, grid: Grid, *, live_bytes: int) -> OcclusionPl
     dense = len(grid.corners) * sum(costs.frame_work(node.fx) for node in costs.nodes)
     batches = (batch for block in blocks for batch in _batches(geometry, block))
     return OcclusionPlan(tuple(batches), _cost_of(blocks), dense)
-
-
-def _covered(grid: Grid) -> tuple[IntervalArray, IntervalArray]:
-    """The rows and columns of the frame that the windows cover."""
-    down, across = (
-        IntervalArray(low, low + side)
-        for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
-    )
-    return down, across
 
 
 @dataclass(frozen=True)

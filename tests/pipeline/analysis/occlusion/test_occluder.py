@@ -14,21 +14,15 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torchvision import models
 
+from pipeline.analysis.occlusion.dense import Dense
 from pipeline.analysis.occlusion.grid import Grid, windows_along
 from pipeline.analysis.occlusion.incremental import Incremental
 from pipeline.analysis.occlusion.metrics import pixel_means
-from pipeline.analysis.occlusion.occluder import (
-    Dense,
-    Occluder,
-    Occlusion,
-    bytes_of_a_frame,
-    require_fit,
-    softmax,
-)
+from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.analysis.occlusion.plan import make_plan
 from pipeline.models.load import load_model
 from pipeline.models.network import Network, open_network
-from schemas.errors import ModelError, SpecError
+from schemas.errors import ModelError
 from schemas.jobs import SlidingWindow
 from schemas.specs import ModelSpec
 from tests.families import CONVOLUTIONAL, Family
@@ -103,13 +97,6 @@ def test_engines_agree_in_fp32_over_every_family(family: Family):
         assert found.unit == dense.unit
 
 
-def test_grid_ends_flush_with_the_border():
-    own = occluder(open_network(small().eval(), SIDE), "relu2", window(5, 6, 4), "dense")
-
-    assert own.grid.rows.tolist() == [0, 4, 8, 12, 16, 19]
-    assert own.grid.columns.tolist() == [0, 4, 8, 12, 16, 18]
-
-
 def test_occlude_leaves_the_frame_alone():
     frame, fill = frames()
     kept = frame.clone()
@@ -145,19 +132,6 @@ def test_occlude_of_a_network_that_cannot_be_traced_is_dense():
     torch.testing.assert_close(own.occlude(frame, fill).scores, plain.occlude(frame, fill).scores)
     with pytest.raises(ModelError, match=r"engine incremental needs .* take engine dense"):
         occluder(network, "net.relu2", window(), "incremental")
-
-
-@pytest.mark.parametrize("size", [(25, 3), (3, 25)])
-def test_window_larger_than_the_frame_is_refused(size: tuple[int, int]):
-    with pytest.raises(SpecError, match=f"{size[0]} x {size[1]} pixels .* 24 x 24"):
-        require_fit([window(*size)], SIDE)
-
-
-def test_bytes_of_a_frame_count_what_lives_at_once():
-    """conv1 and relu1 in place of each other's: two maps of 6 x 24 x 24, and the frame."""
-    network = open_network(small().eval(), SIDE)
-
-    assert bytes_of_a_frame(network) == 4 * (2 * 6 * 24 * 24 + 3 * 24 * 24)
 
 
 @pytest.mark.parametrize("engine", ["dense", "incremental"])
