@@ -1,4 +1,4 @@
-"""Statistics of every unit over the data set: how often it fires, how strongly, and how spread.
+"""Statistics of every unit over the data set: how often it fires, how strongly, and how variably.
 
 All are of the per-image spatial maximum. Sums are kept in float64 and, across shards, added in the
 order of the shards, so that they do not depend on which worker did what.
@@ -18,7 +18,7 @@ from schemas.tables import HISTOGRAM_EDGES
 
 
 class UnitStats:
-    """Running sums of a batch-by-batch scan; every attribute is a tensor with one row a unit.
+    """Running sums of a batch-by-batch scan; every attribute is a tensor with one row per unit.
 
     Attributes:
         images: int64 [units], images with a finite maximum.

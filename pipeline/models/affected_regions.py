@@ -1,7 +1,7 @@
-"""What a window of pixels can change in every later map: the walk from the pixels upwards.
+"""Affected regions: what an occluding window of pixels can change in every later map.
 
-The third of the three walks over the graph (forward boxes). The invariant: outside its footprint a
-map is the clean one; a footprint may be larger than what really changes, never smaller.
+The graph is walked from the image to the scores. Outside its affected region a map equals the clean
+one; a region may be larger than what really changes, never smaller.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from schemas.arrays import Ints
 
 @dataclass(frozen=True)
 class IntervalArray:
-    """What some windows can change along one axis of a map.
+    """One interval per window, along one axis of a map: what each can change.
 
     Attributes:
-        low: int64 [n], the first position that each can change.
+        low: int64 [n], the first position that each window can change.
         high: int64 [n], one past the last; not more than ``low`` where nothing changes.
     """
 
@@ -47,7 +47,7 @@ class IntervalArray:
         return IntervalArray(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
     def whole(self, length: int) -> IntervalArray:
-        """Everything, for as many windows."""
+        """The whole axis, for as many windows."""
         return IntervalArray(np.zeros_like(self.low), np.full_like(self.high, length))
 
 
@@ -69,7 +69,7 @@ class AffectedRegion:
 def affected_regions(
     geometry: Geometry, down: IntervalArray, across: IntervalArray
 ) -> dict[fx.Node, AffectedRegion]:
-    """The footprints of a grid of windows on every map.
+    """What each window of a grid can change of every map.
 
     Args:
         geometry: of a traced network.
@@ -107,7 +107,7 @@ def affected_regions(
 
 
 def map_of(geometry: Geometry, node: fx.Node) -> tuple[int, int]:
-    """Positions down and across; those of its pieces for a tuple."""
+    """Positions down and across of a node's map; of its pieces for a tuple."""
     if node in geometry.layouts:
         return geometry.map_size(node)
     return next(geometry.map_size(piece) for piece in node.users if piece in geometry.layouts)

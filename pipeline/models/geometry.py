@@ -1,9 +1,9 @@
-"""The dependency below a position: which part of every earlier map can feed it.
+"""Input dependencies: which region of every earlier map can feed one position of a layer.
 
-The first of the three walks over the graph (backward boxes), for whole maps of channels. The
-invariant: all positions of a layer share one geometry. A region is cut at a fixed size around the
-position and may reach outside the map, where a mask stands for the padding; a region as large as
-its map is the whole map. So any positions of a layer make one batch.
+The graph is walked from a layer back to the image, for whole maps of channels. All positions of a
+layer share one set of regions, of fixed size at fixed offsets from the position, so that any of
+them make one batch; a region may reach outside its map, where a mask stands for the padding. A
+region as large as its map is the whole map.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ Seeds = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Interval:
-    """A region along one axis: positions ``p * step + first`` up to ``size`` of them.
+    """Positions along one axis of a map that move with a position p of the layer (the seed).
 
     Attributes:
-        step: how far the region moves when the seed's position p moves by one.
-        first: where it begins for p = 0; may lie before the map.
+        step: how far the interval moves when p moves by one.
+        first: where it begins for p = 0; may lie before the map. For p: ``p * step + first``.
         size: how many positions.
     """
 
@@ -51,7 +51,7 @@ class Interval:
     size: int
 
     def through(self, window: Window) -> Interval:
-        """The input positions that these output positions of a window read."""
+        """The input positions that a sliding window reads for these output positions."""
         first, size = window.input_start(self.first), window.input_size(self.size)
         return Interval(self.step * window.stride, first, size)
 
@@ -93,10 +93,10 @@ class Region:
 
 @dataclass(frozen=True)
 class InputDependency:
-    """The regions below one layer.
+    """The region of each earlier node that can feed one position of a layer.
 
     Attributes:
-        target: the layer's node.
+        target: the layer's own node.
         regions: by traced node, in reverse order of execution, without sizes and parameters.
         local: whether no region is a whole map, so that a crop of the input is enough.
     """
@@ -107,11 +107,11 @@ class InputDependency:
 
 
 class Geometry:
-    """What a walk over a traced network needs to know of its nodes.
+    """The nodes of a traced network with their layouts, sliding windows and image-dependent inputs.
 
     Args:
         graph: the traced network.
-        layouts: of its nodes, see `trace_receptive_fields.trace_receptive_fields`.
+        layouts: of its nodes by name, see `trace_receptive_fields`.
     """
 
     def __init__(self, graph: Graph, layouts: dict[str, Layout]) -> None:
@@ -173,7 +173,7 @@ class Geometry:
         return (2 if down is None else down, 3 if across is None else across)
 
     def expand_mask(self, mask: Tensor, node: fx.Node) -> Tensor:
-        """A mask [n, rows, columns] with as many dimensions as the node's value."""
+        """A mask [n, rows, columns] in the shape that broadcasts over a node's value."""
         dims = self.map_dims(node)
         shape = [1] * len(self.layouts[node].shape)
         shape[0], shape[dims[0]], shape[dims[1]] = mask.shape
@@ -213,7 +213,7 @@ class Geometry:
         return node.kind in _LOCAL and same_map and not whole
 
     def dependency(self, layer: str) -> InputDependency:
-        """The dependency below a layer."""
+        """What one position of a layer depends on, back to the image."""
         target = self.graph.node(layer)
         one = Interval(1, 0, 1)
         regions = {target.fx: Region(one, one, whole=False)}
@@ -271,7 +271,7 @@ class Geometry:
 
 
 def inside_mask(region: Region, seeds: Seeds, size: tuple[int, int]) -> Tensor | None:
-    """Which places of each region lie in the map.
+    """Which positions of each region lie inside the map.
 
     Returns:
         bool [n, rows, columns], or None where all do.
@@ -280,8 +280,8 @@ def inside_mask(region: Region, seeds: Seeds, size: tuple[int, int]) -> Tensor |
         return None
     masks = []
     for interval, p, length in zip((region.down, region.across), seeds, size, strict=True):
-        places = interval.starts(p)[:, None] + torch.arange(interval.size, device=p.device)
-        masks.append((places >= 0) & (places < length))
+        at = interval.starts(p)[:, None] + torch.arange(interval.size, device=p.device)
+        masks.append((at >= 0) & (at < length))
     if bool(masks[0].all()) and bool(masks[1].all()):
         return None
     return masks[0][:, :, None] & masks[1][:, None, :]

@@ -1,7 +1,7 @@
-"""The traced network and its execution: one trace, any number of taps.
+"""The traced graph of a network, and its execution with taps on any nodes.
 
-The invariant: a tap sees the raw value of its node, whatever an in-place operation later does in
-the user's model, and the user's model is left as it was.
+A tap sees the raw value of its node, whatever an in-place operation later does in the user's model,
+and the user's model is left as it was.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A network as the jobs see it: named layers with their geometry, and a run that shows them.
+"""A network as the jobs see it: named layers, their geometry, and a run that shows their values.
 
-The invariant: whatever the model (traced, or hooked where it cannot be traced), a layer has one
-name, one layout and one kind of box, and the user's module leaves as it came.
+Traced into a graph where its forward allows, else seen through hooks on its activation modules; the
+user's module is left as it came.
 """
 
 from __future__ import annotations

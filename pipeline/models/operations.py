@@ -1,7 +1,7 @@
-"""What each node of a traced graph does: one table of operations that every walk reads.
+"""What each node of a traced graph computes: the tables of operations that every walk reads.
 
-The invariant: an operation that is not in a table here is treated as mixing every position, so
-an unknown network loses exact boxes, never exactness.
+An operation that stands in no table is treated as mixing every position, so that an unknown network
+loses exact boxes, never exactness.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _uses_batch_statistics(node: fx.Node, root: nn.Module) -> bool:
     return False
 
 
-Places = TypeVar("Places", int, Ints, Tensor)
+Positions = TypeVar("Positions", int, Ints, Tensor)
 """One position along an axis, or many."""
 
 
@@ -136,7 +136,7 @@ class Window:
         """The dilated kernel size: positions from the first to the last that a window reads."""
         return (self.size - 1) * self.dilation + 1
 
-    def input_start(self, output: Places) -> Places:
+    def input_start(self, output: Positions) -> Positions:
         """The first input position that an output position reads; before the map where negative."""
         return output * self.stride - self.padding
 

@@ -1,9 +1,9 @@
-"""The layout of a value and the receptive field of each of its channels.
+"""The layout of a node's value, and the receptive field of each of its channels.
 
-Every value carries a `Layout`: where its channels and map rows and columns lie, and for each
-channel the affine box ``[y * stride + low, y * stride + high)`` down, and the same across. Fields
-are kept per channel because concatenations join branches that see differently much (DenseNet,
-GoogLeNet, ShuffleNet).
+A `Layout` says which dimensions hold channels, rows and columns, and for each channel the affine
+box ``[y * stride + low, y * stride + high)`` down, and the same across. Receptive fields are kept
+per channel because concatenations join branches whose fields differ in size (DenseNet, GoogLeNet,
+ShuffleNet).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Axis:
     Attributes:
         dim: the tensor's dimension that holds the positions; None where there is one position.
         stride: input pixels between neighbouring positions.
-        low: first pixel that position 0 reads, a channel; unclipped.
-        high: one past its last pixel, a channel.
+        low: int64, per channel the first pixel that position 0 reads; unclipped.
+        high: int64, per channel one past its last pixel.
     """
 
     dim: int | None
@@ -110,7 +110,7 @@ class Layout:
         )
 
     def aligned_with(self, other: Layout) -> bool:
-        """Whether positions and channels of both are the same places."""
+        """Whether equal indices of both mean the same channel and position."""
         mine, theirs = (
             (
                 layout.channel_dims,
@@ -129,7 +129,7 @@ class Layout:
 
 
 def coordinates(layouts: list[Layout]) -> list[Tensor]:
-    """Where each element of each value lies.
+    """The channel, row and column of each element of each value.
 
     Returns:
         For each layout an int64 tensor [3, ...]: channel (numbered on through all layouts), y, x.
@@ -143,15 +143,15 @@ def coordinates(layouts: list[Layout]) -> list[Tensor]:
             layout.shape[d] if d in layout.channel_dims else 1 for d in range(len(layout.shape))
         ]
         channel += numbers.reshape(sizes)
-        places = [channel]
+        found = [channel]
         for axis in (layout.down, layout.across):
-            place = torch.zeros_like(channel)
+            position = torch.zeros_like(channel)
             if axis.dim is not None:
                 sizes = [1] * len(layout.shape)
                 sizes[axis.dim] = layout.shape[axis.dim]
-                place += torch.arange(layout.shape[axis.dim]).reshape(sizes)
-            places.append(place)
-        result.append(torch.cat(places))
+                position += torch.arange(layout.shape[axis.dim]).reshape(sizes)
+            found.append(position)
+        result.append(torch.cat(found))
         first += layout.channels
     return result
 
@@ -166,15 +166,15 @@ def read_coordinates(moved: Tensor, layouts: list[Layout]) -> Layout | str:
     Returns:
         The layout, or a clause that says why there is none.
     """
-    channel, *places = moved
+    channel, *positions = moved
     shape = tuple(channel.shape)
     source_strides = {(layout.down.stride, layout.across.stride) for layout in layouts}
     if len(source_strides) > 1:
         return "joins maps of unlike strides"
     channel_dims = _varying(channel)
     dims: list[int | None] = []
-    for place in places:
-        varying = [dim for dim in _varying(place) if dim not in channel_dims]
+    for position in positions:
+        varying = [dim for dim in _varying(position) if dim not in channel_dims]
         if len(varying) > 1:
             return "splits the positions"
         dims.append(varying[0] if varying else None)
@@ -187,14 +187,14 @@ def read_coordinates(moved: Tensor, layouts: list[Layout]) -> Layout | str:
     index = tuple(slice(None) if dim in channel_dims else 0 for dim in range(len(shape)))
     numbers = channel[index].numpy()
     axes = []
-    for place, dim, side in zip(places, dims, ("down", "across"), strict=True):
+    for position, dim, side in zip(positions, dims, ("down", "across"), strict=True):
         axis: Axis = getattr(layouts[0], side)
         low = np.concatenate([getattr(layout, side).low.reshape(-1) for layout in layouts])
         high = np.concatenate([getattr(layout, side).high.reshape(-1) for layout in layouts])
-        offset = place[index].numpy() * axis.stride
+        offset = position[index].numpy() * axis.stride
         step = 1
         if dim is not None:
-            steps = place.diff(dim=dim)
+            steps = position.diff(dim=dim)
             step = int(steps.reshape(-1)[0])
             if not bool((steps == step).all()):
                 return "reorders the positions"
@@ -202,9 +202,9 @@ def read_coordinates(moved: Tensor, layouts: list[Layout]) -> Layout | str:
     return Layout(shape, channel_dims, axes[0], axes[1])
 
 
-def _varying(place: Tensor) -> tuple[int, ...]:
+def _varying(position: Tensor) -> tuple[int, ...]:
     return tuple(
         dim
-        for dim in range(1, place.dim())
-        if place.shape[dim] > 1 and not bool((place == place.narrow(dim, 0, 1)).all())
+        for dim in range(1, position.dim())
+        if position.shape[dim] > 1 and not bool((position == position.narrow(dim, 0, 1)).all())
     )

@@ -1,6 +1,6 @@
-"""Which input pixels feed each unit at each position: exact receptive fields from the graph.
+"""Receptive fields of every node, computed from the traced graph.
 
-The invariant: a box is exact, or the whole frame with the reason.
+A box is exact, or it is the whole frame and says why.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Shape = tuple[int, ...]
 
 
 def trace_receptive_fields(graph: Graph, frame_px: int) -> dict[str, Layout]:
-    """The layout of every tensor in the graph, by node name.
+    """The layout, with its receptive fields, of every tensor in the graph, by node name.
 
     Args:
         graph: the traced network.
         frame_px: side of the square input frame in pixels.
 
     Returns:
-        A layout a node that holds one tensor; nodes that hold sizes or tuples have none.
+        One per node that holds a tensor; nodes that hold sizes or tuples have none.
     """
     return _Tracer(graph, frame_px).trace()
 
@@ -127,7 +127,7 @@ class _Tracer:
             for v in values
         )
 
-    # One rule a family of operations.
+    # One rule per family of operations.
 
     def _pointwise(self, node: Node, shape: Shape, sources: list[Layout]) -> Layout:
         alike = _alike(shape, sources)
@@ -224,11 +224,11 @@ class _Tracer:
         sources = _flat(layouts)
         if any(source.whole_frame and not source.channel_dims for source in sources):
             return f"{node.kind} moves values of unknown layout"
-        places = iter(coordinates(sources))
+        given = iter(coordinates(sources))
         stand_in: dict[fx.Node, Any] = {}
         for used in node.fx.all_input_nodes:
             if isinstance(self.layouts[used], Layout):
-                stand_in[used] = next(places)
+                stand_in[used] = next(given)
             elif isinstance(self.values[used], Tensor):
                 return f"{node.kind} joins a constant"
             else:

@@ -1,8 +1,7 @@
-"""Deconvnet projections: from one activation down to the pixels that caused it (ZF 2.1).
+"""Deconvnet projections: from one activation back to the pixels that caused it (ZF 2.1).
 
-Seeds of one layer share one geometry (see `pipeline.models.geometry`) and go down together, each in
-its own dependency. The invariant: the answer is that of the full frame, whichever regions were
-cut.
+All seeds of one layer go back through the network together, each over its own regions (see
+`pipeline.models.geometry`); the result equals that of the full frame.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from pipeline.models.graph import Node
 
 @dataclass(frozen=True)
 class _Fit:
-    """How the signal that a node gives for an input lies in the region that is kept of it.
+    """How the signal that a node sends to an input lies in the region that is kept of that input.
 
     Attributes:
-        reads: the region of the input that the signal covers; None where the two are one.
-        kept: the region that the dependency has of the input.
+        reads: the region that the signal covers; None where both regions are the same.
+        kept: the input's region in the dependency.
     """
 
     reads: Region | None
@@ -34,10 +33,10 @@ class _Fit:
 
 
 class DeconvNet:
-    """Takes seeds down to the pixels.
+    """Runs the network backwards, from seeds of a layer to the pixels.
 
     Args:
-        recorder: the way up that made the records.
+        recorder: of the forward pass, whose records it reads.
     """
 
     def __init__(self, recorder: ForwardRecorder) -> None:
@@ -60,8 +59,8 @@ class DeconvNet:
             node = self.geometry.nodes[traced]
             if node.kind == "placeholder":
                 return signal  # type: ignore[no-any-return]
-            for source, part in self._rules(node, region, signal, state).items():
-                self._add(signals, node, source, part, state)
+            for source, sent in self._rules(node, region, signal, state).items():
+                self._add(signals, node, source, sent, state)
         raise ValueError(f"{dependency.target.name} does not depend on the image")
 
     def _seed(self, state: BackwardState) -> Tensor:
@@ -90,32 +89,32 @@ class DeconvNet:
         signals: dict[fx.Node, Any],
         node: Node,
         source: fx.Node,
-        part: Any,
+        sent: Any,
         state: BackwardState,
     ) -> None:
         """Signals that meet at a branch add."""
         if source in self.geometry.tuples:
             key, held = node.fx.args[1], signals.setdefault(source, {})
         else:
-            key, held, part = source, signals, self._fitted(node, source, part, state)
-        held[key] = part if key not in held else held[key].add_(part)
+            key, held, sent = source, signals, self._fitted(node, source, sent, state)
+        held[key] = sent if key not in held else held[key].add_(sent)
 
-    def _fitted(self, node: Node, source: fx.Node, part: Tensor, state: BackwardState) -> Tensor:
-        """A part over the region that the node reads, in the region that its input keeps."""
+    def _fitted(self, node: Node, source: fx.Node, sent: Tensor, state: BackwardState) -> Tensor:
+        """A signal over the region that the node reads, moved into the region that is kept."""
         key = (state.dependency.target.fx, node.fx, source)
         if key not in self._fits:
             self._fits[key] = self._fit(state.dependency, node, source)
         reads, kept = self._fits[key].reads, self._fits[key].kept
         if reads is None:
-            return part
+            return sent
         dims, size = self.geometry.map_dims(source), self.geometry.map_size(source)
         if kept.whole and not reads.whole:
-            return paste(part, dims, reads.starts(state.seeds), size)
+            return paste(sent, dims, reads.starts(state.seeds), size)
         for dim, have, want in zip(
             dims, (reads.down, reads.across), (kept.down, kept.across), strict=True
         ):
-            part = pad_or_crop(part, dim, have.first - want.first, want.size)
-        return part
+            sent = pad_or_crop(sent, dim, have.first - want.first, want.size)
+        return sent
 
     def _fit(self, dependency: InputDependency, node: Node, source: fx.Node) -> _Fit:
         own, kept = dependency.regions[node.fx], dependency.regions[source]

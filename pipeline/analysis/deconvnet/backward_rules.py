@@ -1,7 +1,7 @@
-"""What each node of a network does to a signal on its way down (ZF 2.1).
+"""What each kind of node does to the backward signal (ZF 2.1).
 
-Two invariants: a signal is zero outside the map that it lies over, so nothing flows into padding;
-and nothing else refers to its memory, so the next node may overwrite it.
+A signal is zero outside the map that it lies over, so nothing flows into padding; and nothing else
+refers to its memory, so the next node may overwrite it.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _KEEP_CHANNELS = ACTIVATIONS | AVERAGE_POOLS | {"dropout", "flatten", "identity"
 
 @dataclass(frozen=True)
 class BackwardState:
-    """Seeds of one layer on their way down.
+    """Seeds of one layer and what their backward pass needs.
 
     Attributes:
-        dependency: below the layer.
+        dependency: of the layer, the regions that are passed through.
         units: int64 [n], the seeds' channels.
         seeds: their positions in the layer's map.
         values: float [n], the recorded activations; all else in the layer is zero.
         saved: from `ForwardRecorder`.
         rows: which image of ``saved`` each seed belongs to, int64 [n]; None where ``saved`` was
-            made on crops, one a seed.
+            made on crops, one per seed.
     """
 
     dependency: InputDependency
@@ -56,10 +56,10 @@ BackwardRule = Callable[[Node, Region, Any, BackwardState], dict[fx.Node, Any]]
 
 
 class BackwardRules:
-    """The transposes of a network's nodes.
+    """Chooses and applies the rule of each node.
 
     Args:
-        recorder: the way up that makes the records.
+        recorder: of the forward pass, whose records the rules read.
     """
 
     def __init__(self, recorder: ForwardRecorder) -> None:
@@ -158,7 +158,7 @@ class BackwardRules:
         return state.units if node.fx is self._ends[target.fx] else None
 
     def _end_of_channel(self, target: Node) -> fx.Node:
-        """The first node on the way down from a layer that mixes its channels."""
+        """The first node, going back from a layer, that mixes its channels."""
         node, channels = target, self.geometry.layouts[target.fx].channels
         while node.kind in _KEEP_CHANNELS:
             (source,) = self.geometry.data_inputs(node.fx)
@@ -179,8 +179,8 @@ class BackwardRules:
         windows = self.geometry.windows(node)
         if windows is None:
             return self._pulled_back(node, region, signal, state)
-        places = self._fetch(node.fx, state.saved[node.fx], region, state)
-        return {self.geometry.data_inputs(node.fx)[0]: unpool(signal, places, windows)}
+        chosen = self._fetch(node.fx, state.saved[node.fx], region, state)
+        return {self.geometry.data_inputs(node.fx)[0]: unpool(signal, chosen, windows)}
 
     def _average_unpooled(
         self, node: Node, region: Region, signal: Any, state: BackwardState
@@ -230,7 +230,7 @@ class BackwardRules:
     ) -> dict[fx.Node, Any]:
         inputs = self._inputs(node, region, signal, state)
         parts = pull_back(self.geometry, node, inputs, signal)
-        # One gradient may be given to several inputs, and one value to all places of a sum.
+        # One gradient may be given to several inputs, and one value to all positions of a sum.
         alone = len(parts) == 1
         return {
             source: part if alone and 0 not in part.stride() else part.clone()

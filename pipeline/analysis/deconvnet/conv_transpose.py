@@ -1,7 +1,6 @@
-"""The layer's own filters, transposed (ZF 2.1), each convolution in the form that runs fastest.
+"""Transposed convolution with the layer's own filters (ZF 2.1), in the form that runs fastest.
 
-The invariant: whatever form is taken, the result is the transpose of the convolution; the forms
-differ in the order of their sums alone.
+Every form gives the transpose of the convolution; they differ in the order of their sums alone.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pipeline.analysis.deconvnet.transposes import empty_input, window_slices
 from pipeline.models.operations import Window, Windows
 
 _FEW = 4
-"""Input channels (an image's) for which libraries have no fast kernel."""
+"""At most so many input channels (an image's): libraries have no fast kernel for them."""
 
 ConvTranspose = Callable[[Tensor, tuple[int, int], Tensor | None], Tensor]
 """``(signal [n, C, rows, columns], cut, only_channel) -> [n, C in, rows, columns]``: over all input
@@ -79,7 +78,7 @@ def _turned(
 def _by_position(
     matrix: Tensor, signal: Tensor, cut: tuple[int, int], only_channel: Tensor | None
 ) -> Tensor:
-    """A product of matrices, in channels_last without a copy."""
+    """A kernel of 1 x 1: a matrix product, in channels_last without a copy."""
     mixed = weighted(signal.permute(0, 2, 3, 1), matrix, only_channel)
     return _less(mixed.permute(0, 3, 1, 2), cut)
 
@@ -107,12 +106,12 @@ def _to_few_channels(
     cut: tuple[int, int],
     _only_channel: Tensor | None,
 ) -> Tensor:
-    """One product of matrices for all places of the window, added up place by place."""
+    """One matrix product for all positions of the window, added up position by position."""
     shape = (len(signal), weight.shape[1], -1, *signal.shape[2:])
     columns = torch.matmul(weight.flatten(1).t(), signal.flatten(2)).view(shape)
     result = empty_input(signal, windows, channels=weight.shape[1]).zero_()
-    for place, part in enumerate(window_slices(result, signal, windows)):
-        part.add_(columns[:, :, place])
+    for k, view in enumerate(window_slices(result, signal, windows)):
+        view.add_(columns[:, :, k])
     return _less(result, cut)
 
 

@@ -1,7 +1,7 @@
-"""The way up for a projection: run the network and keep what the way down needs (ZF 2.1).
+"""The forward pass of a projection: run the network and save what its backward pass needs (ZF 2.1).
 
-The invariant: a record made on crops holds the same values as one made on whole frames, because
-what lies outside a map is put back to padding before the next operation reads it.
+What is saved on crops equals what is saved on whole frames, because whatever lies outside a map is
+set back to padding before the next operation reads it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RELU_KIN = frozenset({"relu", "relu6"})
 """Activations that the deconvnet and guided rules are defined for."""
 # What is zero outside the map stays zero.
 _KEEP_ZEROS = frozenset({"relu", "relu6", "leaky_relu", "identity", "dropout", "cat", "add"})
-# Their transposes need no value of the way up. Batch norm in eval is a fixed scale.
+# Their transposes need no value of the forward pass. Batch norm in eval is a fixed scale.
 _LINEAR = (
     (POINTWISE - ACTIVATIONS - {"clamp", "abs", "exp", "sqrt", "pow", "square"})
     | RESHAPES
@@ -41,11 +41,11 @@ _LINEAR = (
 
 
 class ForwardRecorder:
-    """Runs frames or crops upwards and saves what the rule's way down needs.
+    """Runs frames or crops forward and saves what the backward rule needs.
 
     Args:
         geometry: of the traced network.
-        rule: what happens at rectifiers on the way down.
+        rule: what happens to the backward signal at rectifiers.
     """
 
     def __init__(self, geometry: Geometry, rule: Rule) -> None:
@@ -82,7 +82,7 @@ class ForwardRecorder:
 
         Args:
             images: [N, 3, S, S].
-            wanted: the nodes on the way down.
+            wanted: the nodes that the backward pass goes through.
             until: the deepest layer that is needed.
             tap: called with each node's name and value.
 
@@ -114,10 +114,10 @@ class ForwardRecorder:
     def record_crops(
         self, dependency: InputDependency, crops: Tensor, seeds: Seeds
     ) -> tuple[Saved, Tensor]:
-        """Run crops of the input, one a seed, through a local dependency.
+        """Run crops of the input, one per seed, through a layer's regions.
 
         Args:
-            dependency: with no whole map in it.
+            dependency: of the layer, local: with no whole map in it.
             crops: [n, 3, rows, columns], the dependency's region of each frame.
             seeds: their positions in the target's map.
 
@@ -199,7 +199,7 @@ class ForwardRecorder:
         return value.masked_fill_(mask, 0) if fresh else value.masked_fill(mask, 0)
 
     def _mask(self, node: fx.Node, region: Region, seeds: Seeds, value: Tensor) -> Tensor | None:
-        """Which places of a region lie outside the map; None where none does."""
+        """Which positions of a region lie outside the map; None where none does."""
         mask = inside_mask(region, seeds, self.geometry.map_size(node))
         return None if mask is None else ~self.geometry.expand_mask(mask, node).to(value.device)
 

@@ -1,6 +1,6 @@
-"""Project many top patches: decide what runs on crops and what shares whole frames.
+"""Project many top patches of a batch: on crops of their own, or sharing whole frames.
 
-The invariant: the choice is a matter of cost alone; both ways give the same projections.
+Which of the two is a matter of counted cost; both give the same projections.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pipeline.models.network import Network
 from schemas.arrays import Ints
 from schemas.errors import TraceError
 
-# Signals of about a dozen nodes live at once on the way down. A CPU is fastest where they stay in
-# its caches and the allocator does not go back to the system for each (2 to 4 times, measured).
+# In the backward pass signals of about a dozen nodes live at once. A CPU is fastest where they stay
+# in its caches and the allocator does not go back to the system for each (2 to 4 times, measured).
 _BYTES_AT_ONCE = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
 _MOST_AT_ONCE = 256
 
@@ -33,7 +33,7 @@ class Targets:
     """Top patches of one layer whose images lie in one batch.
 
     Attributes:
-        rows: int64 [n], the image's place in the batch.
+        rows: int64 [n], the image's row in the batch.
         units: int64 [n].
         y: int64 [n], the position in the layer's map.
         x: int64 [n].
@@ -68,7 +68,7 @@ class Projector:
     Args:
         network: traced; in eval mode.
         layers: the layers that targets may come from.
-        rule: what happens to the signal at rectifiers on its way down.
+        rule: what happens to the backward signal at rectifiers.
 
     Raises:
         TraceError: the network could not be traced.
@@ -103,7 +103,7 @@ class Projector:
             By layer.
         """
         depth = self._shared_depth(targets)
-        shared = {name: part for name, part in targets.items() if self._position(name) <= depth}
+        shared = {name: own for name, own in targets.items() if self._position(name) <= depth}
         result: dict[str, Projected] = {}
         with torch.no_grad():
             if shared:
@@ -129,32 +129,31 @@ class Projector:
         return best
 
     def _from_frames(self, frames: Tensor, targets: dict[str, Targets]) -> dict[str, Projected]:
-        rows = torch.unique(torch.cat([part.rows for part in targets.values()]))
-        place = torch.full((len(frames),), -1).index_put_((rows,), torch.arange(len(rows)))
+        rows = torch.unique(torch.cat([own.rows for own in targets.values()]))
+        saved_row = torch.full((len(frames),), -1).index_put_((rows,), torch.arange(len(rows)))
         deepest = max(targets, key=self._position)
         wanted = {node for name in targets for node in self.dependencies[name].regions}
         found: dict[str, Tensor] = {}
 
         def tap(name: str, value: Tensor) -> None:
             if name in targets:
-                part = targets[name]
-                maps = self.layers[name].maps(value)
-                found[name] = maps[place[part.rows], part.units, part.y, part.x].float().cpu()
+                own, maps = targets[name], self.layers[name].maps(value)
+                found[name] = maps[saved_row[own.rows], own.units, own.y, own.x].float().cpu()
 
         frames = frames[rows]
         saved = self.recorder.record_frames(frames, wanted, deepest, tap)
         return {
-            name: Projected(self._descend(name, part, saved, place[part.rows]), found[name])
-            for name, part in targets.items()
+            name: Projected(self._backward(name, own, saved, saved_row[own.rows]), found[name])
+            for name, own in targets.items()
         }
 
-    def _from_crops(self, frames: Tensor, name: str, part: Targets) -> Projected:
+    def _from_crops(self, frames: Tensor, name: str, targets: Targets) -> Projected:
         dependency = self.dependencies[name]
         region = next(reversed(dependency.regions.values()))
         pictures: list[Tensor] = []
         reproduced = []
-        for chunk in self._chunks(name, len(part.rows)):
-            some = _slice(part, chunk)
+        for chunk in self._chunks(name, len(targets.rows)):
+            some = _slice(targets, chunk)
             seeds = (some.y, some.x)
             crops = crop(frames, (2, 3), region.starts(seeds), region.size, some.rows.tolist())
             saved, values = self.recorder.record_crops(dependency, crops, seeds)
@@ -163,21 +162,21 @@ class Projector:
             pictures += self._pictures(name, some, saved, None)
         return Projected(pictures, torch.cat(reproduced))
 
-    def _descend(self, name: str, part: Targets, saved: Saved, rows: Tensor) -> list[Tensor]:
+    def _backward(self, name: str, targets: Targets, saved: Saved, rows: Tensor) -> list[Tensor]:
         pictures: list[Tensor] = []
-        for chunk in self._chunks(name, len(part.rows)):
-            pictures += self._pictures(name, _slice(part, chunk), saved, rows[chunk])
+        for chunk in self._chunks(name, len(targets.rows)):
+            pictures += self._pictures(name, _slice(targets, chunk), saved, rows[chunk])
         return pictures
 
     def _pictures(
-        self, name: str, part: Targets, saved: Saved, rows: Tensor | None
+        self, name: str, targets: Targets, saved: Saved, rows: Tensor | None
     ) -> list[Tensor]:
-        dependency, seeds = self.dependencies[name], (part.y, part.x)
-        values = part.values.to(self._weight)
+        dependency, seeds = self.dependencies[name], (targets.y, targets.x)
+        values = targets.values.to(self._weight)
         signal = self.deconvnet.project(
-            BackwardState(dependency, part.units, seeds, values, saved, rows)
+            BackwardState(dependency, targets.units, seeds, values, saved, rows)
         )
-        return _cut_boxes(signal, dependency, seeds, part.boxes)
+        return _cut_boxes(signal, dependency, seeds, targets.boxes)
 
     def _chunks(self, name: str, count: int) -> list[slice]:
         room = _BYTES_AT_ONCE[self._weight.device.type]
@@ -185,21 +184,21 @@ class Projector:
         return [slice(first, first + size) for first in range(0, count, size)]
 
 
-def _slice(part: Targets, chunk: slice) -> Targets:
+def _slice(targets: Targets, chunk: slice) -> Targets:
     return Targets(
-        part.rows[chunk],
-        part.units[chunk],
-        part.y[chunk],
-        part.x[chunk],
-        part.values[chunk],
-        part.boxes[chunk],
+        targets.rows[chunk],
+        targets.units[chunk],
+        targets.y[chunk],
+        targets.x[chunk],
+        targets.values[chunk],
+        targets.boxes[chunk],
     )
 
 
 def _cut_boxes(
     signal: Tensor, dependency: InputDependency, seeds: Seeds, boxes: Ints
 ) -> list[Tensor]:
-    """The part of each signal that lies in its box; all units of a layer share a region."""
+    """What of each signal lies in its box; the region is as large as the largest unit's."""
     region = next(reversed(dependency.regions.values()))
     top, left = (start.numpy() for start in region.starts(seeds))
     height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
@@ -211,8 +210,8 @@ def _cut_boxes(
             for edge, start in ((boxes[:, 0], top), (boxes[:, 1], left))
         ]
         cut = crop(signal, (2, 3), (starts[0], starts[1]), size, which.tolist())
-        for place, picture in zip(which, cut, strict=True):
-            pictures[place] = picture
+        for index, picture in zip(which, cut, strict=True):
+            pictures[index] = picture
     return pictures
 
 

@@ -1,8 +1,8 @@
-"""The transpose of each operation: what a signal becomes on its way down (ZF 2.1).
+"""The transpose of each operation: what it does to a backward signal (ZF 2.1).
 
 Every function works on regions: its result covers all input positions that the given output
-positions read, padding included. The invariant: where two pooling windows chose the same place
-their signals add, as the transpose of the forward's selection demands.
+positions read, padding included. Where two pooling windows chose the same input their signals add,
+as the transpose of the forward's selection demands.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def switches(
         pad: rows and columns of padding before the first position of ``value``.
 
     Returns:
-        uint8 [N, C, rows, columns], int32 for windows of more than 256 places: row-major place in
-        the window, the first of equal maxima.
+        uint8 [N, C, rows, columns], int32 for windows of more than 256 positions: the row-major
+        index in the window, of the first of equal maxima.
     """
     after = [
         window.input_size(count) - before - size
@@ -46,7 +46,7 @@ def switches(
 
 
 def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    """The maximum of each window that fits into ``value``, and its place: see `switches`."""
+    """The maximum of each window that fits into ``value``, and its switch: see `switches`."""
     down, across = windows
     maxima, index = F.max_pool2d(
         value,
@@ -62,17 +62,17 @@ def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     farthest = (down.extent - 1) * value.shape[3] + across.extent - 1
     known = torch.zeros(farthest + 1, dtype=kind, device=value.device)
     known[steps] = torch.arange(len(steps), device=value.device).to(kind)
-    distances = index.sub_(_first_places(windows, index, value.shape[3]))
+    distances = index.sub_(_first_positions(windows, index, value.shape[3]))
     return maxima, _look_up(known, distances)
 
 
 def _steps(windows: Windows, width: int, device: torch.device) -> Tensor:
-    """How far each place of a window lies from its first, in a map of rows of ``width``."""
+    """How far each position of a window lies from its first, in a flat map of that width."""
     down, across = (torch.arange(w.size, device=device) * w.dilation for w in windows)
     return (down[:, None] * width + across).flatten()
 
 
-def _first_places(windows: Windows, like: Tensor, width: int) -> Tensor:
+def _first_positions(windows: Windows, like: Tensor, width: int) -> Tensor:
     """Where each window begins in a map of rows of ``width``, int64 [rows, columns]."""
     down, across = (
         torch.arange(count, device=like.device) * window.stride
@@ -89,19 +89,19 @@ def _look_up(table: Tensor, index: Tensor) -> Tensor:
     return table.index_select(0, flat).view(rows.shape).permute(0, 3, 1, 2)
 
 
-def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
-    """Each value goes back to the place where the maximum was; zero elsewhere (ZF 2.1).
+def unpool(signal: Tensor, chosen: Tensor, windows: Windows) -> Tensor:
+    """Each value goes back to where the maximum was; zero elsewhere (ZF 2.1).
 
     Args:
         signal: [n, C, rows, columns].
-        places: of the same shape, see `switches`.
+        chosen: of the same shape, see `switches`.
         windows: down and across.
     """
     if not signal.is_cpu:  # torch's own kernel adds in any order there
-        return _unpool_in_turn(signal, places, windows)
+        return _unpool_in_turn(signal, chosen, windows)
     down, across = windows
     like = empty_input(signal, windows, channels=signal.shape[1])
-    index = _look_up(_steps(windows, like.shape[3], signal.device), places)
+    index = _look_up(_steps(windows, like.shape[3], signal.device), chosen)
     return torch.ops.aten.max_pool2d_with_indices_backward(  # type: ignore[no-any-return]
         signal,
         like,
@@ -110,25 +110,25 @@ def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
         (0, 0),
         (down.dilation, across.dilation),
         False,  # noqa: FBT003 - ceil_mode
-        index.add_(_first_places(windows, signal, like.shape[3])),
+        index.add_(_first_positions(windows, signal, like.shape[3])),
     )
 
 
-def _unpool_in_turn(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
+def _unpool_in_turn(signal: Tensor, chosen: Tensor, windows: Windows) -> Tensor:
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
-    for k, part in enumerate(window_slices(result, signal, windows)):
-        part.add_(torch.where(places == k, signal, 0))
+    for k, view in enumerate(window_slices(result, signal, windows)):
+        view.add_(torch.where(chosen == k, signal, 0))
     return result
 
 
 def sum_pool_transpose(signal: Tensor, windows: Windows) -> Tensor:
-    """The transpose of a sum over windows: every place of a window gets its value."""
+    """The transpose of a sum over windows: every position of a window gets its value."""
     if signal.shape[2:] == (1, 1):
         size = [window.extent for window in windows]
         return signal.expand(*signal.shape[:2], *size).contiguous()
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
-    for part in window_slices(result, signal, windows):
-        part.add_(signal)
+    for view in window_slices(result, signal, windows):
+        view.add_(signal)
     return result
 
 
@@ -146,7 +146,7 @@ def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
 
 
 def window_slices(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
-    """The places of ``result`` that lie at place k of every window, for k in row-major order."""
+    """Views of ``result``: the k-th has position k of every window, k in row-major order."""
     down, across = windows
     rows = (signal.shape[2] - 1) * down.stride + 1
     columns = (signal.shape[3] - 1) * across.stride + 1
@@ -158,13 +158,13 @@ def window_slices(result: Tensor, signal: Tensor, windows: Windows) -> list[Tens
 
 
 def rectify(signal: Tensor, rule: str, slope: Tensor | None) -> Tensor:
-    """An activation function on the way down.
+    """An activation function's effect on the backward signal.
 
     Args:
         signal: from above; it is overwritten and returned, as fresh memory costs more than this.
         rule: deconvnet: ReLU on the signal (ZF 2.1). guided: that, and the forward's gate.
             gradient: the slope of the forward.
-        slope: the activation's derivative on the way up; None for the deconvnet.
+        slope: the activation's derivative in the forward pass; None for the deconvnet.
     """
     if rule != "gradient":
         signal.clamp_(min=0)

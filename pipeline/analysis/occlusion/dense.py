@@ -62,11 +62,11 @@ class Dense:
         return torch.cat(scores)
 
     def _paste(self, batch: Tensor, picture: Tensor, windows: Ints) -> None:
-        """Only the windows are written: a copy of the frame a window would cost more."""
+        """Only the windows are written: a copy of the frame per window would cost more."""
         height, width = self._size
-        for place, (y, x) in enumerate(self._corners[windows].tolist()):
+        for row, (y, x) in enumerate(self._corners[windows].tolist()):
             cut = (slice(None), slice(y, y + height), slice(x, x + width))
-            batch[place][cut] = picture[0][cut]
+            batch[row][cut] = picture[0][cut]
 
 
 def bytes_of_a_frame(network: Network) -> int:

@@ -1,7 +1,6 @@
-"""Where windows lie on a frame (ZF 4.2).
+"""The grid of an occluding window's positions on the frame (ZF 4.2).
 
-The invariant: every window lies inside the frame, the last ones end at its border, and none wraps
-around.
+Every position lies inside the frame, and the last ones end at its border.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Exact incremental occlusion: of each map only what a window can have changed is computed.
+"""Exact incremental occlusion: compute of each map only what an occluding window can have changed.
 
 The clean maps are kept; for a batch of windows each operation reads its inputs from the changed
-areas and, around them, from the clean maps (design 5.3; ZF 4.2). The invariant: the scores are
-those of whole forward passes, but for rounding.
+areas and, around them, from the clean maps. The scores are those of whole forward passes, but for
+rounding.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ class Incremental:
             node: PatchedMap(geometry.layouts[node].shape, geometry.map_dims(node), capacity)
             for node, capacity in capacities.items()
         }
-        self._windows = sum(len(batch.windows) for batch in plan.batches)
         names = {geometry.nodes[node].name for node in self._patched}
         self._clean = geometry.graph.program({*names, watched})
 
@@ -219,8 +218,8 @@ class Incremental:
         if source in self._geometry.tuples or wanted.same_as(own):
             return None
         size, outside = self._geometry.map_size(source), outside_of(node)
-        places = (wanted.top.tobytes(), wanted.left.tobytes(), wanted.height, wanted.width)
-        key = (*places, id(own), size, outside)
+        rectangles = (wanted.top.tobytes(), wanted.left.tobytes(), *wanted.size)
+        key = (*rectangles, id(own), size, outside)
         if key not in known:
             known[key] = gather_index(wanted, own, size, outside)
         return known[key]

@@ -1,8 +1,7 @@
-"""Slide a window over a frame: scores and a map's total activity at every position (ZF 4.2).
+"""Occlusion sensitivity: scores and one map's activity with a window at every position (ZF 4.2).
 
-Two engines give the same answer: whole forward passes in batches, and footprints alone
-(`pipeline.analysis.occlusion.incremental`). The invariant: which one runs is a matter of counted
-cost, and the frame and the model are left as they were.
+Two engines give the same answer: whole forward passes (`dense`), and the affected areas alone
+(`incremental`). Which one runs is a matter of counted cost.
 """
 
 from __future__ import annotations
@@ -50,19 +49,19 @@ class Occlusion:
     activity: Tensor
 
 
-class _EngineOf(Protocol):
+class _OcclusionEngine(Protocol):
     def record_clean(self, frame: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def run(self, fill: Tensor, observe: Observer) -> Tensor: ...
 
 
 class Occluder:
-    """Occludes frames of one size with one window.
+    """Occludes frames of one size with a window of one size at every position.
 
     Args:
         network: in eval mode.
         layer: whose strongest map is watched.
-        window: its size and step.
+        window: its size and stride.
         frame_px: side of the frames.
         engine: ``auto`` takes the one that costs less by count.
         batch_bytes: what the batches may add to the process's memory: a fifth of it in maps that
@@ -92,7 +91,7 @@ class Occluder:
         live_bytes = batch_bytes // _LIVE_SHARE
         plan = self._plan(network, engine, live_bytes)
         self.engine: Engine = "dense" if plan is None else "incremental"
-        self._engine: _EngineOf
+        self._engine: _OcclusionEngine
         if plan is not None and network.geometry is not None:
             self._engine = Incremental(network.geometry, plan, layer.name)
         else:
@@ -121,7 +120,7 @@ class Occluder:
         """
         with torch.inference_mode():
             scores, value = self._engine.record_clean(frame)
-            watch = _Watch(self._layer, value, len(self.grid.corners))
+            watch = _MapActivity(self._layer, value, len(self.grid.corners))
             occluded = self._engine.run(fill, watch.observe)
         return Occlusion(
             clean=scores[0].float().cpu(),
@@ -132,8 +131,8 @@ class Occluder:
         )
 
 
-class _Watch:
-    """Sums the strongest map of a layer, from what changes of it."""
+class _MapActivity:
+    """The total activity of a layer's strongest map under each window, from what changes of it."""
 
     def __init__(self, layer: Layer, value: Tensor, windows: int) -> None:
         self._layer = layer

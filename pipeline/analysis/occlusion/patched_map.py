@@ -1,7 +1,7 @@
-"""A clean map and the changed areas of many windows as one matrix of rows, to gather from.
+"""A clean map and the areas that many windows change of it, as one matrix of rows to gather from.
 
-The invariant: whatever rectangle is asked for, each of its places comes from the window's own
-changed area where that covers it, else from the clean map, else from the padding.
+Each position of a rectangle comes from the window's own changed area where that covers it, else
+from the clean map, else from the padding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ZERO, LOWEST = 0, 1
 
 @dataclass(frozen=True)
 class GatherIndex:
-    """Rectangles of a patched map, one a window.
+    """Which rows of a patched map make a rectangle for each window.
 
     Attributes:
         rows: of the patched map, int32 [n * height * width].
@@ -35,7 +35,7 @@ class GatherIndex:
 
 
 class PatchedMap:
-    """The rows of one node's map.
+    """One node's map, a row per position, with the changed areas of a batch behind it.
 
     Rows 0 to H * W - 1 are the clean map's positions, then come a row of zeros and a row of the
     lowest value, then the positions of the areas, window by window.
@@ -82,7 +82,7 @@ class PatchedMap:
 def gather_index(
     wanted: Area, changed: Area | None, size: tuple[int, int], outside: int
 ) -> GatherIndex:
-    """Where each place of some rectangles stands in a patched map.
+    """Which rows of a patched map hold each position of some rectangles.
 
     Args:
         wanted: the rectangles; they may reach outside the map.
@@ -93,7 +93,7 @@ def gather_index(
     rows = wanted.top[:, None] + np.arange(wanted.height)
     columns = wanted.left[:, None] + np.arange(wanted.width)
     inside = _both(_within(rows, 0, size[0]), _within(columns, 0, size[1]))
-    places = np.where(
+    found = np.where(
         inside, rows[:, :, None] * size[1] + columns[:, None, :], size[0] * size[1] + outside
     )
     if changed is not None:
@@ -101,13 +101,13 @@ def gather_index(
         own = _both(_within(y, 0, changed.height), _within(x, 0, changed.width)) & inside
         area = changed.height * changed.width
         first = size[0] * size[1] + 2 + np.arange(len(rows))[:, None, None] * area
-        places = np.where(own, first + y[:, :, None] * changed.width + x[:, None, :], places)
-    flat = torch.from_numpy(places.reshape(-1).astype(np.int32))
+        found = np.where(own, first + y[:, :, None] * changed.width + x[:, None, :], found)
+    flat = torch.from_numpy(found.reshape(-1).astype(np.int32))
     return GatherIndex(flat, wanted.height, wanted.width)
 
 
-def _within(places: Ints, low: int, high: int) -> Bools:
-    return (places >= low) & (places < high)
+def _within(positions: Ints, low: int, high: int) -> Bools:
+    return (positions >= low) & (positions < high)
 
 
 def _both(down: Bools, across: Bools) -> Bools:

@@ -1,7 +1,7 @@
-"""How a grid of occluding windows is cut into batches, and what each batch computes of each map.
+"""Plan an occlusion: cut a grid of windows into batches, and say what each computes of each map.
 
-The invariant: a plan is a matter of cost alone, counted and never timed, so that the same network,
-frame and grid are always cut the same way; every plan gives the dense answer.
+Plans are chosen by counted cost, never by time, so that the same network, frame and grid are always
+cut the same way; every plan gives the scores of whole forward passes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WORTH_IT = 0.95
 
 @dataclass(frozen=True)
 class Area:
-    """A rectangle of one map for each window of a batch: of one size, each at its own place.
+    """A rectangle of one map for each window of a batch: of one size, each at its own position.
 
     Attributes:
         top: int64 [n], first rows.
@@ -80,7 +80,7 @@ class OcclusionPlan:
 
     Attributes:
         batches: together they hold every window once.
-        cost: multiply-adds, and bytes and calls in their coin.
+        cost: work of all batches, in multiply-adds (see `CostCounter`).
         dense_cost: of whole forward passes for as many windows.
     """
 
@@ -90,7 +90,7 @@ class OcclusionPlan:
 
     @property
     def worth_it(self) -> bool:
-        """Whether computing footprints alone saves anything."""
+        """Whether computing the affected areas alone saves anything."""
         return self.cost < _WORTH_IT * self.dense_cost
 
 

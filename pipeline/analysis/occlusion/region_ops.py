@@ -1,7 +1,7 @@
-"""One operation of the network on areas of its maps instead of whole ones.
+"""One operation of the network on areas of its maps, where whole maps are not needed.
 
-The invariant: an operation whose area is the whole map runs as the network has it; any other gets
-its padding with what it reads, and pads nothing itself.
+An operation whose area is the whole map runs as the network has it; any other is given its padding
+with its input, and pads nothing itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The windows of one axis in classes that change much the same share of every map.
+"""Group the windows of one axis so that those of a group change about equally much of every map.
 
-The invariant: the classes are a matter of counted cost, and each is as dear as its dearest window.
+Windows of a group are computed with areas of one size, that of the largest, so grouping trades
+wasted positions for fewer, larger batches.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ def groups_along(
     count: int,
     most: int,
 ) -> list[Ints]:
-    """Windows of one axis in classes whose footprints have much the same sizes.
+    """Groups of the windows of one axis whose affected regions have about the same sizes.
 
     Positions near a border change less of a map. The windows are sorted by the work along the
-    axis; cutting that order into classes, each as dear as its dearest, is a dynamic programme.
+    axis; a dynamic programme cuts that order into groups, where every window of a group costs as
+    much as its most expensive one.
 
     Args:
         costs: of the network's nodes.
         intervals: by node, what each window changes of its map along the axis, and the axis (0: y).
         count: windows along the axis.
-        most: classes.
+        most: groups at most.
 
     Returns:
-        The classes' windows, ascending; together range(count).
+        The groups' windows, int64 and ascending; together range(count).
     """
     sizes, weights = [], []
     for node, (interval, axis) in intervals.items():

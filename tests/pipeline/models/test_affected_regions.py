@@ -1,4 +1,4 @@
-"""A footprint holds every position that a window changes, and in a chain no other."""
+"""An affected region holds every position that a window changes, and in a chain no other."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_intervals_through_a_window_is_what_reads_any_of_it(
             assert found.sizes[i] == 1
 
 
-def test_footprint_of_a_chain_is_exactly_what_changes():
+def test_affected_region_of_a_chain_is_exactly_what_changes():
     geometry = geometry_of(small().double(), 24)
     for y, x in ((0, 0), (9, 4), (18, 18)):
         regions = affected_regions(geometry, intervals_of([y], 6), intervals_of([x], 6))
@@ -107,7 +107,7 @@ def test_footprint_of_a_chain_is_exactly_what_changes():
         assert regions[geometry.graph.node("pool").fx].whole
 
 
-def test_footprints_of_every_family_hold_what_changes(family: Family):
+def test_affected_regions_of_every_family_hold_what_changes(family: Family):
     module = family.build(signed=True).double()
     side = max(SIDE, family.narrow) if family.frame != 64 else 64
     geometry = geometry_of(module, side)

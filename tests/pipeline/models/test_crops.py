@@ -1,4 +1,4 @@
-"""A cut equals the same slice of a padded map, and putting back is its transpose."""
+"""A crop equals the same slice of a padded map, and pasting back is its transpose."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_take_keeps_pixels_as_bytes():
 
 
 @pytest.mark.parametrize("dims", [(2, 3), (1, 2)])
-def test_place_is_the_transpose_of_take(dims: tuple[int, int]):
+def test_paste_is_the_transpose_of_crop(dims: tuple[int, int]):
     shape = [len(STARTS), 2, 2, 2][: dims[1] + 1]
     shape[dims[0]], shape[dims[1]] = 4, 5
     generator = torch.Generator().manual_seed(2)

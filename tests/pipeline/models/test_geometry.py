@@ -68,7 +68,7 @@ def test_span_hull_covers_both_and_refuses_unlike_steps():
     assert Interval(2, 0, 1).hull(Interval(1, 0, 1)) is None
 
 
-def test_cone_of_a_chain_equals_what_was_counted_by_hand():
+def test_dependency_of_a_chain_equals_what_was_counted_by_hand():
     geometry = geometry_of(small(), 24)
 
     dependency = geometry.dependency("relu2")
@@ -101,7 +101,7 @@ NETS = {
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_cone_at_the_input_is_the_hull_of_the_units_boxes(name: str):
+def test_dependency_at_the_input_is_the_hull_of_the_units_boxes(name: str):
     make, side, layers = NETS[name]
     geometry = geometry_of(make(), side)
 
@@ -121,7 +121,7 @@ def test_cone_at_the_input_is_the_hull_of_the_units_boxes(name: str):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_cone_in_between_holds_every_place_with_a_gradient(name: str):
+def test_dependency_in_between_holds_every_position_with_a_gradient(name: str):
     make, side, layers = NETS[name]
     net = make().double().requires_grad_(requires_grad=False)
     geometry = geometry_of(net, side)
@@ -179,7 +179,7 @@ def test_cone_in_between_holds_every_place_with_a_gradient(name: str):
         (lambda value: torch.roll(value, 1, 3), False),
     ],
 )
-def test_cone_is_local_where_a_crop_can_be_run_alone(
+def test_dependency_is_local_where_a_crop_can_be_run_alone(
     operation: Callable[[Tensor], Tensor], local: bool
 ):
     geometry = geometry_of(Between(operation), 16)
@@ -194,7 +194,7 @@ def test_cone_is_local_where_a_crop_can_be_run_alone(
                 assert region.whole, f"{node.name} feeds a whole map and is cut"
 
 
-def test_cone_of_pieces_of_a_tuple_is_one_region():
+def test_dependency_of_pieces_of_a_tuple_is_one_region():
     def unlike(value: Tensor) -> Tensor:
         one, other = value.chunk(2, 1)
         return torch.cat([F.max_pool2d(one, 5, 1, 2), other], 1)
@@ -206,7 +206,7 @@ def test_cone_of_pieces_of_a_tuple_is_one_region():
     assert pieces == [Region(Interval(1, -3, 7), Interval(1, -3, 7), whole=False)] * 2
 
 
-def test_cone_wider_than_the_map_is_the_whole_map():
+def test_dependency_wider_than_the_map_is_the_whole_map():
     geometry = geometry_of(nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.Conv2d(4, 4, 3)), 6)
 
     dependency = geometry.dependency("1")

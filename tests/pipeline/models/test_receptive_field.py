@@ -152,7 +152,7 @@ def test_axis_through_a_window_to_one_position_has_no_dimension():
     assert axis(2, 2, [0], 4).through(Window(3, 1, 0, 1), positions=1).dim is None
 
 
-def test_axis_union_is_the_hull_of_each_channel():
+def test_axis_hull_is_the_hull_of_each_channel():
     union = axis(2, 2, [0, 10], 4).hull(axis(2, 2, [-3, 12], 5))
 
     assert (union.low.tolist(), union.high.tolist()) == ([-3, 10], [4, 17])
@@ -165,7 +165,7 @@ def test_axis_mixed_is_the_hull_of_each_group():
     assert mixed.high.tolist() == [14, 14, 14, 8, 8, 8]
 
 
-def test_axis_spread_is_the_hull_of_each_channels_neighbours():
+def test_axis_over_neighbours_is_the_hull_of_each_channels_neighbours():
     spread = axis(2, 2, [0, 10, 3, 4], 4).over_neighbours(before=2, after=1)
 
     assert spread.low.tolist() == [0, 0, 0, 3]
@@ -192,7 +192,7 @@ def test_field_of_other_layouts_is_not_standard():
     assert (flat.channels, flat.map_size) == (4 * ROWS * COLUMNS, (1, 1))
 
 
-def test_field_is_aligned_only_with_the_same_places():
+def test_layout_is_aligned_only_with_the_same_positions():
     source = maps(4)
     turned = read_coordinates(moved(MOVES["turned"], source), [source])
 

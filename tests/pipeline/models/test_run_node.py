@@ -75,7 +75,7 @@ def test_average_divisors_are_what_the_pool_divides_by(options: dict[str, Any]):
     assert torch.allclose(inside, wanted[:, :, : inside.shape[2], : inside.shape[3]], atol=1e-14)
 
 
-def test_average_divisors_of_seeds_are_those_of_their_places():
+def test_average_divisors_of_seeds_are_those_of_their_positions():
     pool = nn.AvgPool2d(3, 2, padding=1, count_include_pad=False)
     geometry, nodes = geometry_of(pool)
     every = average_divisors(geometry, nodes[1], CORNER, (6, 6))

@@ -1,4 +1,4 @@
-"""What the way up saves, and for which rule; crops save the same as whole frames."""
+"""What the forward pass saves, and for which rule; crops save the same as whole frames."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_switches_of_a_window_of_more_than_256_places_do_not_wrap():
 @pytest.mark.parametrize(
     ("size", "stride", "dilation"), [(2, 2, 1), (3, 2, 1), (3, 1, 2), (4, 5, 1)]
 )
-def test_spread_evenly_is_the_adjoint_of_the_sum_over_windows(
+def test_sum_pool_transpose_is_the_adjoint_of_the_sum_over_windows(
     size: int, stride: int, dilation: int
 ):
     signal, window = noise(2, 3, 4, 5), Window(size, stride, 0, dilation)
@@ -152,7 +152,7 @@ def test_spread_evenly_is_the_adjoint_of_the_sum_over_windows(
     assert (sums * signal).sum() == pytest.approx(float((value * found).sum()), rel=1e-12)
 
 
-def test_spread_evenly_of_one_position_fills_its_window():
+def test_sum_pool_transpose_of_one_position_fills_its_window():
     found = sum_pool_transpose(
         torch.tensor([2.0, 3.0]).reshape(1, 2, 1, 1), windows_of(3, 1, across=2)
     )

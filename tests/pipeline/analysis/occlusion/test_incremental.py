@@ -1,4 +1,4 @@
-"""Footprints alone give what whole forward passes give."""
+"""The affected areas alone give what whole forward passes give."""
 
 from __future__ import annotations
 

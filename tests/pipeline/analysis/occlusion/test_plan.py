@@ -39,7 +39,7 @@ def test_plan_holds_every_window_once(planned: tuple[Geometry, Grid, OcclusionPl
     assert sorted(windows.tolist()) == list(range(len(grid.corners)))
 
 
-def test_areas_lie_in_their_maps_and_hold_the_footprints(
+def test_areas_lie_in_their_maps_and_hold_what_is_affected(
     planned: tuple[Geometry, Grid, OcclusionPlan],
 ):
     geometry, grid, plan = planned

@@ -15,7 +15,7 @@ from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 
 @pytest.mark.parametrize("most", [1, 3, 8])
-def test_classes_hold_every_window_once_and_those_at_borders_apart(most: int):
+def test_groups_hold_every_window_once_and_those_at_borders_apart(most: int):
     graph = Graph(models.squeezenet1_1(weights=None).eval())
     geometry = Geometry(graph, trace_receptive_fields(graph, 96))
     low = np.arange(0, 88, 4)
