@@ -65,14 +65,14 @@ class Network(Protocol):
         Raises:
             LayerError: a glob matches nothing, or nothing is left.
         """
-        names = match_layers(
+        chosen = match_layers(
             [layer.name for layer in self.layers],
             selection,
             missing="matches no layer of the model",
             default=[layer.name for layer in self.layers if layer.default],
             refused=self.unreadable,
         )
-        return tuple(layer for layer in self.layers if layer.name in set(names))
+        return tuple(layer for layer in self.layers if layer.name in chosen)
 
 
 class TracedNetwork(Network):

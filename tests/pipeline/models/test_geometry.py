@@ -239,3 +239,12 @@ def test_inside_mask_is_none_where_all_lies_inside():
 
     assert inside_mask(region, middle, (8, 8)) is None
     assert inside_mask(whole, (torch.tensor([0]), torch.tensor([0])), (8, 8)) is None
+
+
+def test_region_of_a_seed_moves_with_it():
+    region = Region(Interval(2, -3, 4), Interval(1, 0, 2), whole=False)
+
+    rows, columns = region.starts((torch.tensor([0, 3]), torch.tensor([1, 5])))
+
+    assert (rows.tolist(), columns.tolist()) == ([-3, 3], [1, 5])
+    assert region.size == (4, 2)

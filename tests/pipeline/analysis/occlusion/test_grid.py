@@ -47,6 +47,13 @@ def test_sliding_grid_ends_flush_with_the_border():
     assert (grid.size, grid.frame_px) == ((5, 6), 24)
 
 
+def test_covered_rows_and_columns_are_those_of_each_window():
+    down, across = Grid(np.array([0, 5]), np.array([0, 2, 4]), (3, 2), 8).covered
+
+    assert (down.low.tolist(), down.high.tolist()) == ([0, 5], [3, 8])
+    assert (across.low.tolist(), across.high.tolist()) == ([0, 2, 4], [2, 4, 6])
+
+
 @pytest.mark.parametrize("size", [(25, 3), (3, 25)])
 def test_window_larger_than_the_frame_is_refused(size: tuple[int, int]):
     for refuse in (

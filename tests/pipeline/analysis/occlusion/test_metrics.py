@@ -43,7 +43,7 @@ def test_pixel_means_are_over_the_windows_that_cover_each(grid: Grid):
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_sum_up_equals_the_definitions(grid: Grid):
+def test_summarise_equals_the_definitions(grid: Grid):
     random = np.random.default_rng(1)
     p = random.random(len(grid.corners)) * 0.6
     predicted = random.integers(0, 2, len(p))
@@ -65,7 +65,7 @@ def test_sum_up_equals_the_definitions(grid: Grid):
     assert found.pointed == (2 <= centre[0] < 9 and 3 <= centre[1] < 11)
 
 
-def test_sum_up_of_equal_drops_takes_the_first():
+def test_summarise_of_equal_drops_takes_the_first():
     grid = grid_of(4, 4, 4)
     p = np.full(len(grid.corners), 0.2)
     p[[3, 7]] = 0.1
@@ -76,7 +76,7 @@ def test_sum_up_of_equal_drops_takes_the_first():
 
 
 @pytest.mark.parametrize("boxes", [[], [(20.0, 20.0, 30.0, 30.0)]])
-def test_sum_up_without_a_box_in_the_frame_says_nothing_of_it(
+def test_summarise_without_a_box_in_the_frame_says_nothing_of_it(
     boxes: list[tuple[float, float, float, float]],
 ):
     grid = grid_of(4, 4, 4)
@@ -87,7 +87,7 @@ def test_sum_up_without_a_box_in_the_frame_says_nothing_of_it(
     assert (found.drop_inside, found.pointed) == (None, None)
 
 
-def test_sum_up_without_any_drop_has_no_share_of_it():
+def test_summarise_without_any_drop_has_no_share_of_it():
     grid = grid_of(4, 4, 4)
     p = np.full(len(grid.corners), 0.4)
 
@@ -98,7 +98,7 @@ def test_sum_up_without_any_drop_has_no_share_of_it():
     assert found.largest_drop == pytest.approx(-0.1)
 
 
-def test_sum_up_joins_boxes_that_overlap():
+def test_summarise_joins_boxes_that_overlap():
     grid = grid_of(3, 3, 3)
     p = np.full(len(grid.corners), 0.1)
     predicted = np.zeros(len(p), np.int64)
@@ -130,7 +130,7 @@ def _covers(grid: Grid, window: int, y: int, x: int) -> bool:
     return bool(top <= y < top + grid.size[0] and left <= x < left + grid.size[1])
 
 
-def test_sum_up_where_no_p_is_a_number_says_so():
+def test_summarise_where_no_p_is_a_number_says_so():
     grid = grid_of(4, 4, 4)
     p = np.full(len(grid.corners), np.nan)
 
@@ -142,7 +142,7 @@ def test_sum_up_where_no_p_is_a_number_says_so():
     assert (found.drop_inside, found.pointed) == (None, None)
 
 
-def test_sum_up_of_a_p_that_never_moves_finds_exactly_no_drop():
+def test_summarise_of_a_p_that_never_moves_finds_exactly_no_drop():
     grid = grid_of(4, 4, 1)
     p = np.full(len(grid.corners), 0.1 + 0.2)
 
@@ -153,7 +153,7 @@ def test_sum_up_of_a_p_that_never_moves_finds_exactly_no_drop():
 
 
 @pytest.mark.parametrize(("edge", "pixels"), [(2.5, 2), (2.51, 3), (3.49, 3), (1.5, 1)])
-def test_sum_up_takes_the_pixels_whose_middle_lies_in_a_box(edge: float, pixels: int):
+def test_summarise_takes_the_pixels_whose_middle_lies_in_a_box(edge: float, pixels: int):
     grid = grid_of(1, 1, 1)
     p = np.full(len(grid.corners), 0.1)
 

@@ -32,10 +32,10 @@ def test_groups_hold_every_window_once_and_those_at_borders_apart(most: int):
     assert (0 in middle) == (most == 1)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 3, 5])
-def test_cheapest_cuts_equal_those_of_trying_all(classes: int):
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+def test_cheapest_cuts_equal_those_of_trying_all(most: int):
     count = 7
-    price = np.random.default_rng(classes).uniform(1, 9, (count, count + 1))
+    price = np.random.default_rng(most).uniform(1, 9, (count, count + 1))
 
     def total(cuts: tuple[int, ...]) -> float:
         edges = [0, *cuts, count]
@@ -43,11 +43,11 @@ def test_cheapest_cuts_equal_those_of_trying_all(classes: int):
 
     best = min(
         total(cuts)
-        for pieces in range(1, classes + 1)
+        for pieces in range(1, most + 1)
         for cuts in combinations(range(1, count), pieces - 1)
     )
 
-    found = cheapest_cuts(price, count, classes)
+    found = cheapest_cuts(price, count, most)
 
     assert sum(price[a, b] for a, b in found) == pytest.approx(best)
     assert [a for a, _ in found[1:]] == [b for _, b in found[:-1]]
