@@ -21,11 +21,10 @@ from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
 from jobs import engine
 from pipeline.analysis.occlusion.occluder import Occluder
-from pipeline.models.affected_regions import Reach, footprints
-from pipeline.models.flops import NodeCosts
-from pipeline.models.geometry import Geometry
+from pipeline.models.affected_regions import affected_regions
+from pipeline.models.flops import CostCounter
 from pipeline.models.load import load_model
-from pipeline.models.network import TracedNetwork, open_network
+from pipeline.models.network import open_network
 from pipeline.runtime.allocator import keep_freed_memory
 from schemas.jobs.occlude import OccludeSpec, SlidingWindow
 from schemas.jobs.scan import ScanSpec
@@ -67,9 +66,9 @@ class Subject:
         self.plain = load_model(spec).module
         module = load_model(spec).module.to(memory_format=torch.channels_last)
         network = open_network(module, FRAME)
-        if not isinstance(network, TracedNetwork):
+        if network.geometry is None:
             raise TypeError(f"{arch}: {network.note}")
-        self.network = network
+        self.network, self.geometry = network, network.geometry
         self.layer = [each for each in network.layers if each.kind == "conv2d"][-1]
         self.frame = torch.randn(1, 3, FRAME, FRAME, generator=torch.Generator().manual_seed(0))
         self.fill = torch.zeros_like(self.frame)
@@ -88,16 +87,12 @@ class Subject:
 
     def bound(self, occluder: Occluder) -> float:
         """Dense multiply-adds over those of every window's own clipped footprints, counted."""
-        geometry, grid = Geometry(self.network.graph, self.network.fields), occluder.grid
-        down, across = (
-            Reach(low, low + side)
-            for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
-        )
-        prints, costs = footprints(geometry, down, across), NodeCosts(geometry)
+        geometry, grid = self.geometry, occluder.grid
+        regions, costs = affected_regions(geometry, *grid.covered), CostCounter(geometry)
         own = dense = 0.0
         for node, weights in costs.weights.items():
-            print_ = prints[node]
-            own += weights * float(print_.down.sizes.sum()) * float(print_.across.sizes.sum())
+            region = regions[node]
+            own += weights * float(region.down.sizes.sum()) * float(region.across.sizes.sum())
             dense += weights * float(np.prod(geometry.map_size(node)))
         return dense * len(grid.corners) / own
 

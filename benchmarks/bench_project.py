@@ -58,8 +58,7 @@ class Atlas:
         self.frames = _frames(data, loaded.preprocess)
         network = open_network(loaded.module, loaded.preprocess.crop_px)
         prepare(loaded.module, torch.device("cpu"), "fp32")
-        known = {layer.name: layer for layer in network.layers}
-        self.layers = tuple(known[name] for name in self.tops)
+        self.layers = tuple(network.layer(name) for name in self.tops)
         self.projector = Projector(network, self.layers, "deconvnet")
         self.side = loaded.preprocess.crop_px
         self.captum = load_model(model).module
@@ -131,7 +130,7 @@ def _captum(atlas: Atlas, layer: str) -> float:
     rows: pd.DataFrame = atlas.tops[layer]
     picked = rows.iloc[np.linspace(0, len(rows) - 1, _SAMPLES + 1).astype(int)]
     neurons = NeuronDeconvolution(atlas.captum, _module(atlas.captum, layer))
-    flat = atlas.projector.layers[layer].field.map_size == (1, 1)
+    flat = atlas.projector.layers[layer].layout.map_size == (1, 1)
     rates = []
     for row in picked.itertuples():
         laps: list[Lap] = []

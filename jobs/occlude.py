@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from jobs.engine import Summary, Work
 from jobs.published_scan import PublishedScan
-from pipeline.analysis.occlusion.occluder import require_fit
+from pipeline.analysis.occlusion.grid import require_fit
 from pipeline.data.object_boxes import Boxes, manifest_boxes, read_boxes
-from pipeline.models.network import Network, TracedNetwork
+from pipeline.models.network import Network
 from pipeline.stages.occlude import OccludeStage
-from schemas.errors import DatasetError, LayerError, ModelError, SpecError, nearest
+from schemas.errors import DatasetError, LayerError, ModelError, SpecError
 from schemas.jobs.occlude import OccludeSpec
 from schemas.manifest import Manifest, fingerprint
 from schemas.secrets import mask
@@ -64,13 +64,10 @@ def watched_layer(network: Network, name: str | None) -> str:
     Raises:
         LayerError: there is no such layer, or none with a map.
     """
-    known = {layer.name: layer for layer in network.layers}
     if name is not None:
-        if name not in known:
-            raise LayerError(f"layer: the model has no layer {name!r}; {nearest(name, known)}")
-        return name
+        return network.layer(name).name
     maps = [layer for layer in network.layers if layer.activation and layer.default]
-    maps = [layer for layer in maps if layer.field.map_size != (1, 1)]
+    maps = [layer for layer in maps if layer.layout.map_size != (1, 1)]
     classes = network.layers[-1].units
     weighted = [layer.position for layer in network.layers if layer.kind in ("conv2d", "linear")]
     last = max(weighted, default=-1)
@@ -90,7 +87,7 @@ def _require_possible(spec: OccludeSpec, network: Network) -> None:
         raise SpecError(
             f"target: {spec.target} is no class of the network; choices: 0 to {classes - 1}"
         )
-    if spec.engine == "incremental" and not isinstance(network, TracedNetwork):
+    if spec.engine == "incremental" and network.geometry is None:
         raise ModelError(
             f"engine incremental needs a network that can be traced: {network.note}; take engine "
             "dense"

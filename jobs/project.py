@@ -85,14 +85,14 @@ def summary(spec: ProjectSpec, manifest: Manifest) -> Summary:
 def _require_projectable(spec: ProjectSpec, scan: PublishedScan, layers: tuple[str, ...]) -> None:
     """Refuse other weights, or a rule that the network has no use of, before anything is put."""
     network = scan.network()
-    known = {layer.name: layer for layer in network.layers}
+    known = {layer.name for layer in network.layers}
     gone = [name for name in layers if name not in known]
     if gone:
         raise ModelError(
             f"arch: {scan.spec.model.arch} has no layer {gone[0]!r} any more, which the index "
             f"in {spec.run} has; give back the code that was scanned, or scan again"
         )
-    Projector(network, tuple(known[name] for name in layers), spec.rule)
+    Projector(network, tuple(network.layer(name) for name in layers), spec.rule)
 
 
 def _images_with_patches(

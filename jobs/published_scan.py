@@ -6,7 +6,6 @@ anything is put.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data.listing import dataset_digest, list_images
+from pipeline.models.layer_globs import match_layers
 from pipeline.models.network import Network, open_network
 from pipeline.stages.model_stage import ScanSource
 from pipeline.store.run import Run, open_run
@@ -101,19 +101,8 @@ class PublishedScan:
         """
         table = self.run.table("layers", job="scan", columns=["layer", "position"])
         known = dict(zip(table["layer"], table["position"].astype(int), strict=True))
-        for glob in (*selection.include, *selection.exclude):
-            if not fnmatch.filter(known, glob):
-                raise LayerError(f"layers: {glob!r} was not scanned; {nearest(glob, known)}")
-        include = selection.include or ("*",)
-        chosen = {
-            name: position
-            for name, position in known.items()
-            if any(fnmatch.fnmatchcase(name, glob) for glob in include)
-            and not any(fnmatch.fnmatchcase(name, glob) for glob in selection.exclude)
-        }
-        if not chosen:
-            raise LayerError("layers: the selection leaves no layer; widen include or drop exclude")
-        return chosen
+        chosen = match_layers(list(known), selection, missing="was not scanned")
+        return {name: known[name] for name in chosen}
 
     def _of_unit(self, name: str) -> pd.Series:
         layer, _, unit = name.rpartition(":")

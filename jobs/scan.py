@@ -12,7 +12,7 @@ from jobs.engine import Summary, Work
 from pipeline.data.listing import dataset_digest, list_images
 from pipeline.models.layer import Layer
 from pipeline.models.load import LoadedModel, load_model
-from pipeline.models.network import Network, open_network, select_layers
+from pipeline.models.network import Network, open_network
 from pipeline.stages import scan_tables
 from pipeline.stages.model_stage import ScanSource
 from pipeline.stages.scan import ScanStage
@@ -55,7 +55,7 @@ def plan(spec: ScanSpec) -> ScanWork:
     loaded = load_model(spec.model)
     preprocess = spec.preprocess or loaded.preprocess
     network = open_network(loaded.module, preprocess.crop_px)
-    layers = select_layers(network, spec.layers)
+    layers = network.select(spec.layers)
     identity = _identity(spec, loaded, preprocess, network, layers)
     identity["images"] = {"count": rows.num_rows, "sha256": dataset_digest(rows)}
     source = ScanSource(spec.out, spec.model, loaded.weights_sha256, preprocess, spec.data)

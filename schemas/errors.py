@@ -4,6 +4,7 @@ UnitscopeError
 ├── InputError                 the caller's words or files are wrong           (exit status 2)
 │   ├── SpecError              a field, a flag or a YAML line
 │   ├── ModelError             an architecture or weights that cannot be loaded
+│   │   └── TraceError         a forward that cannot be traced into a graph
 │   ├── LayerError             a layer or unit that the model does not have
 │   ├── DatasetError           an image list that cannot be read or is empty
 │   └── PlanMismatchError      the run folder belongs to another plan
@@ -46,6 +47,10 @@ class SpecError(InputError):
 
 class ModelError(InputError):
     """An architecture or its weights cannot be loaded."""
+
+
+class TraceError(ModelError):
+    """The model's forward cannot be traced into a graph (it branches on values, say)."""
 
 
 class LayerError(InputError):

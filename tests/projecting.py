@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.analysis.deconvnet.forward import Rule
 from pipeline.analysis.deconvnet.projector import Projector, Targets
-from pipeline.models.network import TracedNetwork, open_network
+from pipeline.models.network import open_network
 
 Place = tuple[int, int, int, int]
 """Row of the batch, unit, y, x."""
@@ -46,7 +46,7 @@ class Subject:
 
     def __init__(self, module: nn.Module, images: Tensor, rule: Rule = "deconvnet") -> None:
         network = open_network(module, images.shape[-1])
-        assert isinstance(network, TracedNetwork), network.note
+        assert network.geometry is not None, network.note
         self.network, self.images, self.rule = network, images, rule
         self.layers = {layer.name: layer for layer in network.layers}
 
@@ -103,7 +103,7 @@ class Subject:
     def local(self) -> list[str]:
         """Layers that crops do for, in the order of the network."""
         projector = self.projector(*self.layers)
-        return [name for name in self.layers if projector.cones[name].local]
+        return [name for name in self.layers if projector.dependencies[name].local]
 
 
 def images_of(count: int, side: int, dtype: torch.dtype = torch.float64) -> Tensor:

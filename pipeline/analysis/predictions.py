@@ -1,4 +1,4 @@
-"""What the network says of each image."""
+"""The network's prediction for each image, its probability, and the rank of the label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Predictions:
-    """One row an image.
+    """One row per image.
 
     Attributes:
         predicted: int64 [N], class of the highest score, the first of equal ones.
@@ -27,7 +27,7 @@ class Predictions:
 
 
 def predict(scores: Tensor, labels: Tensor) -> Predictions:
-    """Softmax, prediction and the label's place.
+    """Softmax, prediction and the label's rank.
 
     Args:
         scores: [N, classes], before the softmax.

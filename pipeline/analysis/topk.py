@@ -1,7 +1,7 @@
-"""Each unit's top patches: the k images with the largest spatial maximum (ZF 2.1, fig. 2).
+"""Top patches: per unit, the k images with the largest spatial maximum (ZF 2.1, fig. 2).
 
-The invariant is the total order: value descending, then image_id, then y, then x. It makes the
-result independent of how the images are split and merged.
+Candidates have a total order: value descending, then image_id, then y, then x. It makes the result
+independent of how the images are split and merged.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The largest activations of each unit in each image; NaN where what they are of holds one.
+    """The largest activations of each unit in each image; NaN wherever the map holds a NaN.
 
     Attributes:
         rows: [N, units, height], of each row of the map, in the map's type.
@@ -116,12 +116,12 @@ def _first_maximum(
 def cut_to_top(
     slots: Ints, values: NDArray[np.float32], image_ids: Ints, *, k: int
 ) -> tuple[Ints, Ints]:
-    """Order candidate rows by the total order and keep the first k a slot.
+    """Order candidate rows by the total order and keep the first k per slot.
 
     Args:
         slots: int64 [n], which unit a row belongs to.
         values: float32 [n], finite.
-        image_ids: int64 [n]; one row an image and slot, so positions never decide.
+        image_ids: int64 [n]; one row per image and slot, so positions never decide.
         k: how many to keep.
 
     Returns:

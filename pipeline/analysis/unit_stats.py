@@ -1,4 +1,4 @@
-"""Statistics of every unit over the data set: how often it fires, how strongly, and how spread.
+"""Statistics of every unit over the data set: how often it fires, how strongly, and how variably.
 
 All are of the per-image spatial maximum. Sums are kept in float64 and, across shards, added in the
 order of the shards, so that they do not depend on which worker did what.
@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Floats, Ints
 from schemas.jobs.scan import HISTOGRAM_EDGES
 
 
 class UnitStats:
-    """Running sums of a batch-by-batch scan; every attribute is a tensor with one row a unit.
+    """Running sums of a batch-by-batch scan; every attribute is a tensor with one row per unit.
 
     Attributes:
         images: int64 [units], images with a finite maximum.
@@ -70,8 +70,8 @@ class UnitSums:
     active: Ints
     nonfinite: Ints
     max: NDArray[np.float32]
-    total: NDArray[np.float64]
-    squares: NDArray[np.float64]
+    total: Floats
+    squares: Floats
     histogram: Ints
 
     def __add__(self, other: UnitSums) -> UnitSums:
@@ -86,12 +86,12 @@ class UnitSums:
             histogram=self.histogram + other.histogram,
         )
 
-    def mean(self) -> NDArray[np.float64]:
+    def mean(self) -> Floats:
         """Mean of the per-image maximum, [units]; NaN without images."""
         images = np.where(self.images > 0, self.images, np.nan)
         return np.asarray(self.total / images, dtype=np.float64)
 
-    def std(self) -> NDArray[np.float64]:
+    def std(self) -> Floats:
         """Its standard deviation (over n), [units]; NaN without images."""
         images = np.where(self.images > 0, self.images, np.nan)
         # Rounding can leave a constant unit a hair below zero.

@@ -1,7 +1,7 @@
-"""What a window of pixels can change in every later map: the walk from the pixels upwards.
+"""Affected regions: what an occluding window of pixels can change in every later map.
 
-The third of the three walks over the graph (forward boxes). The invariant: outside its footprint a
-map is the clean one; a footprint may be larger than what really changes, never smaller.
+The graph is walked from the image to the scores. Outside its affected region a map equals the clean
+one; a region may be larger than what really changes, never smaller.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import fx
 
 from pipeline.models.geometry import Geometry
 from pipeline.models.operations import Window
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What some windows can change along one axis of a map.
+class IntervalArray:
+    """One interval per window, along one axis of a map: what each can change.
 
     Attributes:
-        low: int64 [n], the first position that each can change.
+        low: int64 [n], the first position that each window can change.
         high: int64 [n], one past the last; not more than ``low`` where nothing changes.
     """
 
@@ -36,23 +36,23 @@ class Reach:
         sizes: Ints = np.maximum(self.high - self.low, 1)
         return sizes
 
-    def through(self, window: Window, length: int) -> Reach:
+    def through(self, window: Window, length: int) -> IntervalArray:
         """The output positions of a sliding window, ``length`` in all, that read any of these."""
-        low = -((window.reach - window.padding - self.low) // window.stride)
+        low = -((window.extent - 1 - window.padding - self.low) // window.stride)
         high = (self.high - 1 + window.padding) // window.stride + 1
-        return Reach(np.clip(low, 0, length), np.clip(high, 0, length))
+        return IntervalArray(np.clip(low, 0, length), np.clip(high, 0, length))
 
-    def hull(self, other: Reach) -> Reach:
+    def hull(self, other: IntervalArray) -> IntervalArray:
         """Both together."""
-        return Reach(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+        return IntervalArray(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
-    def whole(self, length: int) -> Reach:
-        """Everything, for as many windows."""
-        return Reach(np.zeros_like(self.low), np.full_like(self.high, length))
+    def whole(self, length: int) -> IntervalArray:
+        """The whole axis, for as many windows."""
+        return IntervalArray(np.zeros_like(self.low), np.full_like(self.high, length))
 
 
 @dataclass(frozen=True)
-class Footprint:
+class AffectedRegion:
     """What some windows can change of one map.
 
     Attributes:
@@ -61,13 +61,15 @@ class Footprint:
         whole: every window can change the whole map, by an operation that mixes positions.
     """
 
-    down: Reach
-    across: Reach
+    down: IntervalArray
+    across: IntervalArray
     whole: bool
 
 
-def footprints(geometry: Geometry, down: Reach, across: Reach) -> dict[fx.Node, Footprint]:
-    """The footprints of a grid of windows on every map.
+def affected_regions(
+    geometry: Geometry, down: IntervalArray, across: IntervalArray
+) -> dict[fx.Node, AffectedRegion]:
+    """What each window of a grid can change of every map.
 
     Args:
         geometry: of a traced network.
@@ -78,13 +80,13 @@ def footprints(geometry: Geometry, down: Reach, across: Reach) -> dict[fx.Node, 
         By traced node, for every node that depends on the image and holds a tensor or a tuple of
         them.
     """
-    found: dict[fx.Node, Footprint] = {}
+    found: dict[fx.Node, AffectedRegion] = {}
     for node in geometry.graph.nodes:
-        if node.kind == "placeholder" and node.fx in geometry.fields:
-            found[node.fx] = Footprint(down, across, whole=False)
+        if node.kind == "placeholder" and node.fx in geometry.layouts:
+            found[node.fx] = AffectedRegion(down, across, whole=False)
             continue
         sources = geometry.data_inputs(node.fx)
-        if not sources or (node.fx not in geometry.fields and node.fx not in geometry.tuples):
+        if not sources or (node.fx not in geometry.layouts and node.fx not in geometry.tuples):
             continue
         windows = geometry.slides(node)
         reads = [found[source] for source in sources]
@@ -92,12 +94,12 @@ def footprints(geometry: Geometry, down: Reach, across: Reach) -> dict[fx.Node, 
             found[node.fx] = _whole(geometry, node.fx, reads[0])
         elif windows is not None:
             height, width = geometry.map_size(node.fx)
-            found[node.fx] = Footprint(
+            found[node.fx] = AffectedRegion(
                 reads[0].down.through(windows[0], height),
                 reads[0].across.through(windows[1], width),
                 whole=False,
             )
-        elif all(geometry.keeps_places(node, source) for source in sources):
+        elif all(geometry.keeps_positions(node, source) for source in sources):
             found[node.fx] = _hull(reads)
         else:
             found[node.fx] = _whole(geometry, node.fx, reads[0])
@@ -105,19 +107,19 @@ def footprints(geometry: Geometry, down: Reach, across: Reach) -> dict[fx.Node, 
 
 
 def map_of(geometry: Geometry, node: fx.Node) -> tuple[int, int]:
-    """Positions down and across; those of its pieces for a tuple."""
-    if node in geometry.fields:
+    """Positions down and across of a node's map; of its pieces for a tuple."""
+    if node in geometry.layouts:
         return geometry.map_size(node)
-    return next(geometry.map_size(piece) for piece in node.users if piece in geometry.fields)
+    return next(geometry.map_size(piece) for piece in node.users if piece in geometry.layouts)
 
 
-def _whole(geometry: Geometry, node: fx.Node, like: Footprint) -> Footprint:
+def _whole(geometry: Geometry, node: fx.Node, like: AffectedRegion) -> AffectedRegion:
     height, width = map_of(geometry, node)
-    return Footprint(like.down.whole(height), like.across.whole(width), whole=True)
+    return AffectedRegion(like.down.whole(height), like.across.whole(width), whole=True)
 
 
-def _hull(several: Iterable[Footprint]) -> Footprint:
-    def both(one: Footprint, other: Footprint) -> Footprint:
-        return Footprint(one.down.hull(other.down), one.across.hull(other.across), whole=False)
+def _hull(several: Iterable[AffectedRegion]) -> AffectedRegion:
+    def both(one: AffectedRegion, other: AffectedRegion) -> AffectedRegion:
+        return AffectedRegion(one.down.hull(other.down), one.across.hull(other.across), whole=False)
 
     return reduce(both, several)

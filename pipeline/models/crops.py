@@ -1,7 +1,6 @@
-"""Cut regions out of maps, one a row, and put them back.
+"""Crop regions out of a batch of maps, one region per row, and paste them back.
 
-The invariant: a region may lie partly or wholly outside its map; what is outside is never read, and
-never written.
+A region may lie partly or wholly outside its map: what is outside is never read and never written.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def take(
+def crop(
     maps: Tensor,
     dims: tuple[int, int],
     starts: tuple[Tensor, Tensor],
@@ -20,14 +19,14 @@ def take(
     rows: Iterable[int],
     fill: float = 0.0,
 ) -> Tensor:
-    """Cut one region a row out of maps.
+    """Crop one region per row out of maps.
 
     Args:
         maps: [N, ...].
         dims: the dimensions of y and x.
         starts: int64 [n] each, where the regions begin; may lie outside.
         size: rows and columns of a region.
-        rows: which of the N each region is cut from, n of them.
+        rows: which of the N maps each region is cropped from, n of them.
         fill: stands outside the map.
 
     Returns:
@@ -48,13 +47,13 @@ def take(
     return result
 
 
-def place(
-    parts: Tensor, dims: tuple[int, int], starts: tuple[Tensor, Tensor], size: tuple[int, int]
+def paste(
+    crops: Tensor, dims: tuple[int, int], starts: tuple[Tensor, Tensor], size: tuple[int, int]
 ) -> Tensor:
-    """Put each part back to where it was cut: zeros around, what lies outside is dropped.
+    """Paste each crop onto a map of zeros, where it came from; what lies outside is dropped.
 
     Args:
-        parts: [n, ...].
+        crops: [n, ...].
         dims: the dimensions of y and x.
         starts: int64 [n] each.
         size: rows and columns of the map.
@@ -62,37 +61,37 @@ def place(
     Returns:
         [n, ...] with ``size`` in the two dimensions.
     """
-    shape = list(parts.shape)
+    shape = list(crops.shape)
     shape[dims[0]], shape[dims[1]] = size
-    result = torch.zeros(shape, dtype=parts.dtype, device=parts.device)
-    own = (parts.shape[dims[0]], parts.shape[dims[1]])
+    result = torch.zeros(shape, dtype=crops.dtype, device=crops.device)
+    own = (crops.shape[dims[0]], crops.shape[dims[1]])
     inside = [_overlap(s, n, m) for s, n, m in zip(starts, own, size, strict=True)]
     for i, ((y, a, b), (x, c, e)) in enumerate(zip(*inside, strict=True)):
         if b > a and e > c:
             target = _cut(result[i], dims, (y, y + b - a), (x, x + e - c))
-            target.copy_(_cut(parts[i], dims, (a, b), (c, e)))
+            target.copy_(_cut(crops[i], dims, (a, b), (c, e)))
     return result
 
 
-def shifted(part: Tensor, dim: int, first: int, size: int) -> Tensor:
+def pad_or_crop(value: Tensor, dim: int, first: int, size: int) -> Tensor:
     """Cut or pad with zeros along a dimension.
 
     Args:
-        part: [...].
+        value: [...].
         dim: the dimension.
-        first: where ``part`` begins in the result; may lie before it.
+        first: where ``value`` begins in the result; may lie before it.
         size: of the result.
     """
     low = max(-first, 0)
-    high = min(size - first, part.shape[dim])
-    if low or high < part.shape[dim]:
-        part = part.narrow(dim, low, high - low)
+    high = min(size - first, value.shape[dim])
+    if low or high < value.shape[dim]:
+        value = value.narrow(dim, low, high - low)
     before = max(first, 0)
-    after = size - before - part.shape[dim]
+    after = size - before - value.shape[dim]
     if not before and not after:
-        return part
-    padding = [0, 0] * (part.dim() - dim - 1) + [before, after]
-    return torch.nn.functional.pad(part, padding)
+        return value
+    padding = [0, 0] * (value.dim() - dim - 1) + [before, after]
+    return torch.nn.functional.pad(value, padding)
 
 
 def _overlap(starts: Tensor, size: int, length: int) -> list[tuple[int, int, int]]:

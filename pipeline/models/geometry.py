@@ -1,9 +1,9 @@
-"""The cone below a position: which part of every earlier map can feed it.
+"""Input dependencies: which region of every earlier map can feed one position of a layer.
 
-The first of the three walks over the graph (backward boxes), for whole maps of channels. The
-invariant: all positions of a layer share one geometry. A region is cut at a fixed size around the
-position and may reach outside the map, where a mask stands for the padding; a region as large as
-its map is the whole map. So any positions of a layer make one batch.
+The graph is walked from a layer back to the image, for whole maps of channels. All positions of a
+layer share one set of regions, of fixed size at fixed offsets from the position, so that any of
+them make one batch; a region may reach outside its map, where a mask stands for the padding. A
+region as large as its map is the whole map.
 """
 
 from __future__ import annotations
@@ -22,23 +22,27 @@ from pipeline.models.operations import (
     POINTWISE,
     RESHAPES,
     Window,
+    Windows,
     arguments_of,
     window_of,
 )
-from pipeline.models.receptive_field import Field
+from pipeline.models.receptive_field import Layout
 
 # A pool of another kind (Lp) has no transpose of its own: it is taken whole.
 _WINDOWED = ADAPTIVE_POOLS | {"conv2d", "max_pool2d", "avg_pool2d"}
 _LOCAL = POINTWISE | ELEMENTWISE | CHANNEL_MIXERS | RESHAPES | {"local_response_norm"}
 
+Seeds = tuple[Tensor, Tensor]
+"""Rows and columns of the seeds' positions in a layer's map, int64 [n] each."""
+
 
 @dataclass(frozen=True)
-class Span:
-    """A region along one axis: positions ``p * step + first`` up to ``size`` of them.
+class Interval:
+    """Positions along one axis of a map that move with a position p of the layer (the seed).
 
     Attributes:
-        step: how far the region moves when the seed's position p moves by one.
-        first: where it begins for p = 0; may lie before the map.
+        step: how far the interval moves when p moves by one.
+        first: where it begins for p = 0; may lie before the map. For p: ``p * step + first``.
         size: how many positions.
     """
 
@@ -46,19 +50,18 @@ class Span:
     first: int
     size: int
 
-    def through(self, window: Window) -> Span:
-        """The input positions that these output positions of a window read."""
-        first = self.first * window.stride - window.padding
-        size = (self.size - 1) * window.stride + window.reach + 1
-        return Span(self.step * window.stride, first, size)
+    def through(self, window: Window) -> Interval:
+        """The input positions that a sliding window reads for these output positions."""
+        first, size = window.input_start(self.first), window.input_size(self.size)
+        return Interval(self.step * window.stride, first, size)
 
-    def hull(self, other: Span) -> Span | None:
+    def hull(self, other: Interval) -> Interval | None:
         """Both together; None where they move unlike each other."""
         if self.step != other.step:
             return None
         first = min(self.first, other.first)
         end = max(self.first + self.size, other.first + other.size)
-        return Span(self.step, first, end - first)
+        return Interval(self.step, first, end - first)
 
     def starts(self, positions: Tensor) -> Tensor:
         """Where the region begins for each seed position, int64 [n]."""
@@ -74,17 +77,26 @@ class Region:
         whole: whether it is the whole map.
     """
 
-    down: Span
-    across: Span
+    down: Interval
+    across: Interval
     whole: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.down.size, self.across.size
+
+    def starts(self, seeds: Seeds) -> Seeds:
+        """First rows and columns for each seed, int64 [n] each."""
+        return self.down.starts(seeds[0]), self.across.starts(seeds[1])
 
 
 @dataclass(frozen=True)
-class Cone:
-    """The regions below one layer.
+class InputDependency:
+    """The region of each earlier node that can feed one position of a layer.
 
     Attributes:
-        target: the layer's node.
+        target: the layer's own node.
         regions: by traced node, in reverse order of execution, without sizes and parameters.
         local: whether no region is a whole map, so that a crop of the input is enough.
     """
@@ -95,29 +107,29 @@ class Cone:
 
 
 class Geometry:
-    """What a walk over a traced network needs to know of its nodes.
+    """The nodes of a traced network with their layouts, sliding windows and image-dependent inputs.
 
     Args:
         graph: the traced network.
-        fields: of its nodes, see `trace_receptive_fields.trace_fields`.
+        layouts: of its nodes by name, see `trace_receptive_fields`.
     """
 
-    def __init__(self, graph: Graph, fields: dict[str, Field]) -> None:
+    def __init__(self, graph: Graph, layouts: dict[str, Layout]) -> None:
         self.graph = graph
         self.nodes = {node.fx: node for node in graph.nodes}
-        self.fields = {node.fx: fields[node.name] for node in graph.nodes if node.name in fields}
-        # A tuple of tensors (a chunk's) has no field of its own: its pieces have. Sizes have none.
+        self.layouts = {node.fx: layouts[node.name] for node in graph.nodes if node.name in layouts}
+        # A tuple of tensors (a chunk's) has no layout of its own: its pieces have. Sizes have none.
         self.tuples = {
             used
             for node in graph.nodes
             if node.kind == "getitem"
             for used in node.fx.all_input_nodes
-            if used not in self.fields and node.fx in self.fields and self._feeds_tensor(used)
+            if used not in self.layouts and node.fx in self.layouts and self._feeds_tensor(used)
         }
         self._meets_map = {
             node.fx
             for node in graph.nodes
-            if node.fx in self.fields and node.kind in ELEMENTWISE and self._has_constant_map(node)
+            if node.fx in self.layouts and node.kind in ELEMENTWISE and self._has_constant_map(node)
         }
         # Read off the modules once: every batch of every walk asks for them.
         self._inputs = {
@@ -127,14 +139,14 @@ class Geometry:
         self._windows = {node.fx: self._windows_of(node) for node in graph.nodes}
 
     def _carries_data(self, node: fx.Node) -> bool:
-        return node in self.fields or node in self.tuples
+        return node in self.layouts or node in self.tuples
 
     def _feeds_tensor(self, node: fx.Node) -> bool:
-        return any(used in self.fields for used in node.all_input_nodes)
+        return any(used in self.layouts for used in node.all_input_nodes)
 
     def _has_constant_map(self, node: Node) -> bool:
         """Whether an operand, a learnt position say, is a parameter that differs by position."""
-        from_end = [dim - len(self.fields[node.fx].shape) for dim in self.map_dims(node.fx)]
+        from_end = [dim - len(self.layouts[node.fx].shape) for dim in self.map_dims(node.fx)]
         constants = [self._constant(m) for m in node.fx.all_input_nodes if self._is_constant(m)]
         return any(
             isinstance(value, Tensor) and value.dim() >= -dim and value.shape[dim] > 1
@@ -152,29 +164,29 @@ class Geometry:
 
     def map_size(self, node: fx.Node) -> tuple[int, int]:
         """Positions down and across of a node's map."""
-        return self.fields[node].map_size
+        return self.layouts[node].map_size
 
     def map_dims(self, node: fx.Node) -> tuple[int, int]:
         """The dimensions that hold y and x; 2 and 3 where the map is one position wide."""
-        field = self.fields[node]
-        down, across = field.down.dim, field.across.dim
+        layout = self.layouts[node]
+        down, across = layout.down.dim, layout.across.dim
         return (2 if down is None else down, 3 if across is None else across)
 
-    def spread(self, mask: Tensor, node: fx.Node) -> Tensor:
-        """A mask [n, rows, columns] with as many dimensions as the node's value."""
+    def expand_mask(self, mask: Tensor, node: fx.Node) -> Tensor:
+        """A mask [n, rows, columns] in the shape that broadcasts over a node's value."""
         dims = self.map_dims(node)
-        shape = [1] * len(self.fields[node].shape)
+        shape = [1] * len(self.layouts[node].shape)
         shape[0], shape[dims[0]], shape[dims[1]] = mask.shape
         return mask.reshape(shape)
 
-    def windows(self, node: Node) -> tuple[Window, Window] | None:
+    def windows(self, node: Node) -> Windows | None:
         """The sliding windows of a convolution or pool; None for every other operation."""
         return self._windows[node.fx]
 
-    def _windows_of(self, node: Node) -> tuple[Window, Window] | None:
+    def _windows_of(self, node: Node) -> Windows | None:
         if node.kind not in _WINDOWED or not self._inputs[node.fx]:
             return None
-        source = self.fields[self._inputs[node.fx][0]]
+        source = self.layouts[self._inputs[node.fx][0]]
         if not source.is_standard:
             return None
         arguments = arguments_of(node.fx, node.kind, self.graph.module)
@@ -185,25 +197,25 @@ class Geometry:
         """The inputs that depend on the image, not sizes or parameters."""
         return self._inputs[node]
 
-    def slides(self, node: Node) -> tuple[Window, Window] | None:
+    def slides(self, node: Node) -> Windows | None:
         """The windows of a node whose every position reads a few around it; None for others."""
         return None if node.kind in ADAPTIVE_POOLS else self.windows(node)
 
-    def keeps_places(self, node: Node, source: fx.Node) -> bool:
+    def keeps_positions(self, node: Node, source: fx.Node) -> bool:
         """Whether each position of a node's value reads that one position of an input alone."""
         if source in self.tuples:
             return True
         # A tuple is as its pieces are.
         values = node.fx.users if node.fx in self.tuples else (node.fx,)
-        fields = [self.fields[value] for value in values if value in self.fields]
-        same_map = all(field.map_size == self.map_size(source) for field in fields)
-        whole = any(field.whole for field in fields) or node.fx in self._meets_map
+        layouts = [self.layouts[value] for value in values if value in self.layouts]
+        same_map = all(layout.map_size == self.map_size(source) for layout in layouts)
+        whole = any(layout.whole_frame for layout in layouts) or node.fx in self._meets_map
         return node.kind in _LOCAL and same_map and not whole
 
-    def cone(self, layer: str) -> Cone:
-        """The cone below a layer."""
+    def dependency(self, layer: str) -> InputDependency:
+        """What one position of a layer depends on, back to the image."""
         target = self.graph.node(layer)
-        one = Span(1, 0, 1)
+        one = Interval(1, 0, 1)
         regions = {target.fx: Region(one, one, whole=False)}
         if self.map_size(target.fx) == (1, 1):
             regions[target.fx] = self._whole(target.fx)
@@ -221,7 +233,7 @@ class Geometry:
             if node.fx in self.tuples:
                 self._level(node.fx, regions)
         regions = {node.fx: regions[node.fx] for node in order if node.fx in regions}
-        return Cone(target, regions, local=not any(r.whole for r in regions.values()))
+        return InputDependency(target, regions, local=not any(r.whole for r in regions.values()))
 
     def _level(self, node: fx.Node, regions: dict[fx.Node, Region]) -> None:
         """A tuple is run as one, so all its pieces have the region that one of them needs."""
@@ -231,8 +243,8 @@ class Geometry:
                 regions[piece] = self._whole(piece) if own.whole else own
 
     def _whole(self, node: fx.Node) -> Region:
-        height, width = self.map_size(node) if node in self.fields else (1, 1)
-        return Region(Span(0, 0, height), Span(0, 0, width), whole=True)
+        height, width = self.map_size(node) if node in self.layouts else (1, 1)
+        return Region(Interval(0, 0, height), Interval(0, 0, width), whole=True)
 
     def _read_by(self, node: Node, region: Region, source: fx.Node) -> Region | None:
         """The region of an input that a node's reads; None where it can only be run whole."""
@@ -242,7 +254,7 @@ class Geometry:
         if windows is not None:
             down, across = region.down.through(windows[0]), region.across.through(windows[1])
             return Region(down, across, whole=False)
-        return region if self.keeps_places(node, source) else None
+        return region if self.keeps_positions(node, source) else None
 
     def _joined(self, node: fx.Node, old: Region | None, new: Region) -> Region:
         if new.whole or (old is not None and old.whole):
@@ -251,17 +263,15 @@ class Geometry:
         across = new.across if old is None else new.across.hull(old.across)
         if down is None or across is None:
             return self._whole(node)
-        if node in self.fields:
+        if node in self.layouts:
             height, width = self.map_size(node)
             if down.size >= height or across.size >= width:
                 return self._whole(node)
         return Region(down, across, whole=False)
 
 
-def inside_mask(
-    region: Region, positions: tuple[Tensor, Tensor], size: tuple[int, int]
-) -> Tensor | None:
-    """Which places of each region lie in the map.
+def inside_mask(region: Region, seeds: Seeds, size: tuple[int, int]) -> Tensor | None:
+    """Which positions of each region lie inside the map.
 
     Returns:
         bool [n, rows, columns], or None where all do.
@@ -269,9 +279,9 @@ def inside_mask(
     if region.whole:
         return None
     masks = []
-    for span, p, length in zip((region.down, region.across), positions, size, strict=True):
-        places = span.starts(p)[:, None] + torch.arange(span.size, device=p.device)
-        masks.append((places >= 0) & (places < length))
+    for interval, p, length in zip((region.down, region.across), seeds, size, strict=True):
+        at = interval.starts(p)[:, None] + torch.arange(interval.size, device=p.device)
+        masks.append((at >= 0) & (at < length))
     if bool(masks[0].all()) and bool(masks[1].all()):
         return None
     return masks[0][:, :, None] & masks[1][:, None, :]

@@ -1,7 +1,7 @@
-"""The traced network and its execution: one trace, any number of taps.
+"""The traced graph of a network, and its execution with taps on any nodes.
 
-The invariant: a tap sees the raw value of its node, whatever an in-place operation later does in
-the user's model, and the user's model is left as it was.
+A tap sees the raw value of its node, whatever an in-place operation later does in the user's model,
+and the user's model is left as it was.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from pipeline.models.operations import OUT_OF_PLACE, node_kind
-from schemas.errors import ModelError
+from schemas.errors import TraceError
 
 Tap = Callable[[str, Tensor], None]
 """Receives a layer's name and its raw value; must not keep or change the value."""
@@ -43,10 +43,6 @@ class Node:
     name: str
     kind: str
     fx: fx.Node
-
-
-class TraceError(ModelError):
-    """The model's forward cannot be traced (it branches on values, say)."""
 
 
 class Graph:

@@ -1,7 +1,7 @@
-"""One layer as the jobs see it: its name, its layout and the pictures' pixels that its units see.
+"""One layer as the jobs see it: its name, its maps and the receptive fields of its units.
 
-The invariant: whatever the memory layout of the layer's value, its maps are [N, units, y, x], and
-its boxes are in pixels of the input frame.
+Whatever the memory layout of the layer's value, its maps are [N, units, y, x], and its boxes are in
+pixels of the input frame.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.models.operations import ACTIVATIONS
-from pipeline.models.receptive_field import Field, Ints
+from pipeline.models.receptive_field import Layout
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Layer:
         name: torchvision's name for the node.
         position: its place in the order of execution.
         kind: the operation.
-        field: layout and receptive fields.
+        layout: which dimensions hold channels and positions, and each channel's receptive field.
         default: whether it is selected where nothing else is asked for.
     """
 
     name: str
     position: int
     kind: str
-    field: Field
+    layout: Layout
     default: bool
 
     @property
@@ -41,12 +42,12 @@ class Layer:
     @property
     def units(self) -> int:
         """Number of channels."""
-        return self.field.channels
+        return self.layout.channels
 
     @property
     def field_size(self) -> tuple[int, int]:
         """Height and width of the largest receptive field, in input-frame pixels."""
-        down, across = self.field.down, self.field.across
+        down, across = self.layout.down, self.layout.across
         return int((down.high - down.low).max()), int((across.high - across.low).max())
 
     def maps(self, value: Tensor) -> Tensor:
@@ -54,25 +55,25 @@ class Layer:
 
         It is a view where the memory layout allows.
         """
-        field = self.field
-        places = [axis.dim for axis in (field.down, field.across)]
-        order = [0, *field.channel_dims, *(dim for dim in places if dim is not None)]
+        layout = self.layout
+        dims = [axis.dim for axis in (layout.down, layout.across)]
+        order = [0, *layout.channel_dims, *(dim for dim in dims if dim is not None)]
         order += [dim for dim in range(value.dim()) if dim not in order]
-        height, width = (1 if dim is None else value.shape[dim] for dim in places)
+        height, width = (1 if dim is None else value.shape[dim] for dim in dims)
         return value.permute(order).reshape(value.shape[0], self.units, height, width)
 
     def boxes(self, units: Ints, y: Ints, x: Ints) -> Ints:
         """Receptive fields in input-frame pixels.
 
         Args:
-            units: channels, [n].
-            y: rows in the map, [n].
-            x: columns in the map, [n].
+            units: int64 [n], channels.
+            y: int64 [n], rows in the map.
+            x: int64 [n], columns in the map.
 
         Returns:
             int64 [n, 4]: y0, x0, y1, x1, half-open, unclipped.
         """
-        down, across = self.field.down, self.field.across
+        down, across = self.layout.down, self.layout.across
         top, left = y * down.stride, x * across.stride
         edges = (
             top + down.low[units],

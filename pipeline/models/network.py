@@ -1,47 +1,81 @@
-"""A network as the jobs see it: named layers with their geometry, and a run that shows them.
+"""A network as the jobs see it: named layers, their geometry, and a run that shows their values.
 
-The invariant: whatever the model (traced, or hooked where it cannot be traced), a layer has one
-name, one layout and one kind of box, and the user's module leaves as it came.
+Traced into a graph where its forward allows, else seen through hooks on its activation modules; the
+user's module is left as it came.
 """
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.graph import Graph, Node, Tap, TraceError
+from pipeline.models.geometry import Geometry
+from pipeline.models.graph import Graph, Node, Tap
 from pipeline.models.layer import Layer
+from pipeline.models.layer_globs import match_layers
 from pipeline.models.operations import ACTIVATIONS
-from pipeline.models.receptive_field import Axis, Field
-from pipeline.models.trace_receptive_fields import trace_fields
-from schemas.errors import LayerError, ModelError, UnitscopeError, nearest
+from pipeline.models.receptive_field import Axis, Layout
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
+from schemas.errors import LayerError, ModelError, TraceError, UnitscopeError, nearest
 from schemas.specs import LayerSelection
 
 
 class Network(Protocol):
-    """What a stage needs of a model.
+    """What the jobs need of a model, traced or not.
 
     Attributes:
         module: the user's module.
         layers: everything that can be scanned, in the order of execution.
+        unreadable: nodes that cannot be scanned, by name, and why.
         note: what a user should know of a model that is not fully seen; None if nothing.
     """
 
     module: nn.Module
     layers: tuple[Layer, ...]
+    unreadable: dict[str, str]
     note: str | None
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Of the traced graph; None where the forward cannot be traced, `note` then says why."""
 
     def runner(self, taps: Iterable[str]) -> Callable[[Tensor, Tap], Tensor]:
         """An execution: ``run(images [N, 3, S, S], tap) -> scores [N, classes]``."""
 
+    def layer(self, name: str) -> Layer:
+        """The layer of that name.
 
-class TracedNetwork:
+        Raises:
+            LayerError: there is none; the message lists near names.
+        """
+        known = {layer.name: layer for layer in self.layers}
+        if name not in known:
+            raise LayerError(f"layer: the model has no layer {name!r}; {nearest(name, known)}")
+        return known[name]
+
+    def select(self, selection: LayerSelection) -> tuple[Layer, ...]:
+        """The layers that a selection names, in the order of execution.
+
+        Raises:
+            LayerError: a glob matches nothing, or nothing is left.
+        """
+        chosen = match_layers(
+            [layer.name for layer in self.layers],
+            selection,
+            missing="matches no layer of the model",
+            default=[layer.name for layer in self.layers if layer.default],
+            refused=self.unreadable,
+        )
+        return tuple(layer for layer in self.layers if layer.name in chosen)
+
+
+class TracedNetwork(Network):
     """A model whose forward could be traced: every node is a layer."""
 
     note: str | None = None
@@ -49,29 +83,36 @@ class TracedNetwork:
     def __init__(self, graph: Graph, frame_px: int) -> None:
         self.graph = graph
         self.module = graph.module
-        self.fields = fields = trace_fields(graph, frame_px)
-        readable = [node for node in graph.nodes if node.name in fields]
+        self._layouts = layouts = trace_receptive_fields(graph, frame_px)
+        traced = [(node, layouts[node.name]) for node in graph.nodes if node.name in layouts]
+        readable = [(node, layout) for node, layout in traced if layout.readable]
         self.unreadable = {
-            node.name: fields[node.name].whole or "its dimensions are of unknown meaning"
-            for node in readable
-            if not fields[node.name].readable
+            node.name: layout.whole_frame or "its dimensions are of unknown meaning"
+            for node, layout in traced
+            if not layout.readable
         }
         self.layers = tuple(
-            Layer(node.name, position, node.kind, fields[node.name], self._is_default(node, fields))
-            for position, node in enumerate(node for node in readable if fields[node.name].readable)
+            Layer(node.name, position, node.kind, layout, self._is_default(node))
+            for position, (node, layout) in enumerate(readable)
         )
 
-    def _is_default(self, node: Node, fields: dict[str, Field]) -> bool:
+    @cached_property
+    def geometry(self) -> Geometry:
+        """See `Network.geometry`."""
+        return Geometry(self.graph, self._layouts)
+
+    def _is_default(self, node: Node) -> bool:
         if node.name == self.graph.output:
             return True
-        return node.kind in ACTIVATIONS and not self._is_gate(node, fields)
+        return node.kind in ACTIVATIONS and not self._is_gate(node)
 
-    def _is_gate(self, node: Node, fields: dict[str, Field]) -> bool:
+    def _is_gate(self, node: Node) -> bool:
         """Only multiplies a larger map, as squeeze-excite's sigmoid does: it looks for nothing."""
-        shape = fields[node.name].shape
+        layouts = self._layouts
+        shape = layouts[node.name].shape
         users = [other for other in self.graph.nodes if node.fx in other.fx.all_input_nodes]
         return bool(users) and all(
-            user.kind == "mul" and user.name in fields and fields[user.name].shape != shape
+            user.kind == "mul" and user.name in layouts and layouts[user.name].shape != shape
             for user in users
         )
 
@@ -80,15 +121,18 @@ class TracedNetwork:
         return self.graph.program(taps).run
 
 
-class HookedNetwork:
+class HookedNetwork(Network):
     """A model that cannot be traced: activation modules are layers, seen by forward hooks.
 
     Functional activations and the inside of custom modules stay unseen; boxes are the whole
     frame. Hooks exist only while a run is under way.
     """
 
+    geometry = None
+
     def __init__(self, module: nn.Module, frame_px: int, why: str) -> None:
         self.module = module
+        self.unreadable = {}
         self.note: str | None = (
             f"{why}; its activation modules are scanned by hooks, boxes are the whole frame"
         )
@@ -172,11 +216,11 @@ def _fitting(module: nn.Module, frame_px: int) -> Iterator[None]:
         ) from error
 
 
-def _whole_frame(shape: tuple[int, ...], frame_px: int, why: str) -> Field:
+def _whole_frame(shape: tuple[int, ...], frame_px: int, why: str) -> Layout:
     edge = np.zeros(shape[1], dtype=np.int64)
     dims = [dim if len(shape) == 4 and shape[dim] > 1 else None for dim in (2, 3)]
     down, across = (Axis(dim, 0, edge, edge + frame_px) for dim in dims)
-    return Field(shape, (1,), down, across, whole=why)
+    return Layout(shape, (1,), down, across, whole_frame=why)
 
 
 def open_network(module: nn.Module, frame_px: int) -> Network:
@@ -211,37 +255,3 @@ def _hold_against_module(graph: Graph, frame_px: int) -> None:
         raise TraceError(f"its trace does not run: {error!r}") from error
     if not gap <= 1e-3 * wanted.abs().max():
         raise TraceError(f"its trace gives other scores than the model, by up to {gap:.3g}")
-
-
-def select_layers(network: Network, selection: LayerSelection) -> tuple[Layer, ...]:
-    """The layers that a selection names, in the order of the network.
-
-    Raises:
-        LayerError: a glob matches nothing, or nothing is left.
-    """
-    names = [layer.name for layer in network.layers]
-    unreadable = getattr(network, "unreadable", {})
-    for glob in (*selection.include, *selection.exclude):
-        if fnmatch.filter(names, glob):
-            continue
-        refused = fnmatch.filter(unreadable, glob)
-        why = (
-            f"{refused[0]} cannot be scanned: {unreadable[refused[0]]}"
-            if refused
-            else nearest(glob, names)
-        )
-        raise LayerError(f"layers: {glob!r} matches no layer of the model; {why}")
-
-    def wanted(layer: Layer) -> bool:
-        included = (
-            any(fnmatch.fnmatchcase(layer.name, glob) for glob in selection.include)
-            if selection.include
-            else layer.default
-        )
-        excluded = any(fnmatch.fnmatchcase(layer.name, glob) for glob in selection.exclude)
-        return included and not excluded
-
-    chosen = tuple(layer for layer in network.layers if wanted(layer))
-    if not chosen:
-        raise LayerError("layers: the selection leaves no layer; widen include or drop exclude")
-    return chosen

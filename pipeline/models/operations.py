@@ -1,7 +1,7 @@
-"""What each node of a traced graph does: one table of operations that every walk reads.
+"""What each node of a traced graph computes: the tables of operations that every walk reads.
 
-The invariant: an operation that is not in a table here is treated as mixing every position, so
-an unknown network loses exact boxes, never exactness.
+An operation that stands in no table is treated as mixing every position, so that an unknown network
+loses exact boxes, never exactness.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from schemas.arrays import Ints
 
 RECTIFIERS = frozenset({"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "hardswish"})
 ACTIVATIONS = RECTIFIERS | {
@@ -31,6 +32,8 @@ ELEMENTWISE = frozenset({"add", "sub", "mul", "truediv", "div", "maximum", "mini
 """Two operands, element by element, with broadcasting."""
 POOLS = frozenset({"max_pool2d", "avg_pool2d", "lppool2d"})
 ADAPTIVE_POOLS = frozenset({"adaptive_avg_pool2d", "adaptive_max_pool2d"})
+MAX_POOLS = frozenset({"max_pool2d", "adaptive_max_pool2d"})
+AVERAGE_POOLS = frozenset({"avg_pool2d", "adaptive_avg_pool2d"})
 CHANNEL_MIXERS = frozenset({"layer_norm", "layer_norm2d", "softmax", "log_softmax", "linear"})
 """Mix the values of one axis at each position: exact boxes where that axis holds channels."""
 RESHAPES = frozenset({
@@ -112,6 +115,10 @@ def _uses_batch_statistics(node: fx.Node, root: nn.Module) -> bool:
     return False
 
 
+Positions = TypeVar("Positions", int, Ints, Tensor)
+"""One position along an axis, or many."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A sliding window along one axis.
@@ -125,9 +132,21 @@ class Window:
     dilation: int
 
     @property
-    def reach(self) -> int:
-        """Distance from the first to the last position that a window reads."""
-        return (self.size - 1) * self.dilation
+    def extent(self) -> int:
+        """The dilated kernel size: positions from the first to the last that a window reads."""
+        return (self.size - 1) * self.dilation + 1
+
+    def input_start(self, output: Positions) -> Positions:
+        """The first input position that an output position reads; before the map where negative."""
+        return output * self.stride - self.padding
+
+    def input_size(self, outputs: int) -> int:
+        """How many input positions, padding included, so many neighbouring outputs read."""
+        return (outputs - 1) * self.stride + self.extent
+
+
+Windows = tuple[Window, Window]
+"""Down (along y) and across (along x)."""
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -136,9 +155,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return (int(value), int(value))
 
 
-def window_of(
-    kind: str, arguments: dict[str, Any], map_size: tuple[int, int]
-) -> tuple[Window, Window] | str:
+def window_of(kind: str, arguments: dict[str, Any], map_size: tuple[int, int]) -> Windows | str:
     """The windows down and across of a convolution or pool.
 
     Args:
@@ -174,7 +191,7 @@ def _is_computed(value: Any) -> bool:
     return isinstance(value, fx.Node)
 
 
-def _adaptive_windows(output: Any, map_size: tuple[int, int]) -> tuple[Window, Window] | str:
+def _adaptive_windows(output: Any, map_size: tuple[int, int]) -> Windows | str:
     sizes = output if isinstance(output, tuple | list) else (output, output)
     windows = []
     for wanted, have in zip(sizes, map_size, strict=True):
@@ -254,12 +271,12 @@ def mixed_dims(kind: str, arguments: dict[str, Any], rank: int) -> tuple[int, ..
     return (1,) if kind == "layer_norm2d" else (rank - 1,)
 
 
-def conv_weight(node: fx.Node, root: nn.Module, known: dict[fx.Node, Any]) -> torch.Tensor:
+def conv_weight(node: fx.Node, root: nn.Module, known: dict[fx.Node, Any]) -> Tensor:
     """The [out, in/groups, kh, kw] weight of a convolution, of a module or of a function."""
     if node.op == "call_module":
         return root.get_submodule(str(node.target)).get_parameter("weight")
     weight = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
     value = known[weight] if isinstance(weight, fx.Node) else weight
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, Tensor):
         raise TypeError(f"{node.name}: the weight of a convolution is {type(value).__name__}")
     return value

@@ -1,9 +1,9 @@
-"""The layout of a value and the receptive field of each of its channels.
+"""The layout of a node's value, and the receptive field of each of its channels.
 
-Every value carries a `Field`: where its channels and map rows and columns lie, and for each
-channel the affine box ``[y * stride + low, y * stride + high)`` down, and the same across. Fields
-are kept per channel because concatenations join branches that see differently much (DenseNet,
-GoogLeNet, ShuffleNet).
+A `Layout` says which dimensions hold channels, rows and columns, and for each channel the affine
+box ``[y * stride + low, y * stride + high)`` down, and the same across. Receptive fields are kept
+per channel because concatenations join branches whose fields differ in size (DenseNet, GoogLeNet,
+ShuffleNet).
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipeline.models.operations import Window
-
-Ints = npt.NDArray[np.int64]
+from schemas.arrays import Ints
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Axis:
     Attributes:
         dim: the tensor's dimension that holds the positions; None where there is one position.
         stride: input pixels between neighbouring positions.
-        low: first pixel that position 0 reads, a channel; unclipped.
-        high: one past its last pixel, a channel.
+        low: int64, per channel the first pixel that position 0 reads; unclipped.
+        high: int64, per channel one past its last pixel.
     """
 
     dim: int | None
@@ -36,22 +34,22 @@ class Axis:
     low: Ints
     high: Ints
 
-    def union(self, other: Axis) -> Axis:
+    def hull(self, other: Axis) -> Axis:
         """The hull of both, channel by channel."""
         low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
         return replace(self, low=low, high=high)
 
     def through(self, window: Window, positions: int) -> Axis:
-        """The field of a window's output positions, channels unchanged."""
+        """The receptive fields of a window's output positions, channels unchanged."""
         back = window.padding * self.stride
         return Axis(
             dim=self.dim if positions > 1 else None,
             stride=self.stride * window.stride,
             low=self.low - back,
-            high=self.high - back + window.reach * self.stride,
+            high=self.high - back + (window.extent - 1) * self.stride,
         )
 
-    def spread(self, before: int, after: int) -> Axis:
+    def over_neighbours(self, before: int, after: int) -> Axis:
         """The hull over each channel's neighbours ``c - before .. c + after``."""
         count = len(self.low)
         around = [
@@ -69,15 +67,15 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Field:
+class Layout:
     """The layout of a value [1, ...] and the receptive field of each of its channels.
 
     Attributes:
         shape: of the value for one image.
         channel_dims: dimensions that hold channels (two while a channel shuffle splits them).
-        down, across: fields along y and x; ``low`` and ``high`` have the channels' shape.
+        down, across: receptive fields along y and x; ``low`` and ``high`` have the channels' shape.
         gated: behind a gate that saw the whole frame; boxes leave the gate out.
-        whole: why the boxes are the whole frame; None where they are exact.
+        whole_frame: why the boxes are the whole frame; None where they are exact.
     """
 
     shape: tuple[int, ...]
@@ -85,7 +83,7 @@ class Field:
     down: Axis
     across: Axis
     gated: bool = False
-    whole: str | None = None
+    whole_frame: str | None = None
 
     @property
     def channels(self) -> int:
@@ -111,11 +109,14 @@ class Field:
             and self.across.dim in (3, None)
         )
 
-    def aligned_with(self, other: Field) -> bool:
-        """Whether positions and channels of both are the same places."""
+    def aligned_with(self, other: Layout) -> bool:
+        """Whether equal indices of both mean the same channel and position."""
         mine, theirs = (
-            (field.channel_dims, *((axis.dim, axis.stride) for axis in (field.down, field.across)))
-            for field in (self, other)
+            (
+                layout.channel_dims,
+                *((axis.dim, axis.stride) for axis in (layout.down, layout.across)),
+            )
+            for layout in (self, other)
         )
         return mine == theirs
 
@@ -127,51 +128,53 @@ class Field:
         return not loose and len(self.channel_dims) == 1
 
 
-def coordinates(fields: list[Field]) -> list[Tensor]:
-    """Where each element of each value lies.
+def coordinates(layouts: list[Layout]) -> list[Tensor]:
+    """The channel, row and column of each element of each value.
 
     Returns:
-        For each field an int64 tensor [3, ...]: channel (numbered on through all fields), y, x.
+        For each layout an int64 tensor [3, ...]: channel (numbered on through all layouts), y, x.
     """
     result, first = [], 0
-    for field in fields:
-        shape = field.shape[1:]
+    for layout in layouts:
+        shape = layout.shape[1:]
         channel = torch.zeros((1, *shape), dtype=torch.int64)
-        numbers = torch.arange(field.channels) + first
-        sizes = [field.shape[d] if d in field.channel_dims else 1 for d in range(len(field.shape))]
+        numbers = torch.arange(layout.channels) + first
+        sizes = [
+            layout.shape[d] if d in layout.channel_dims else 1 for d in range(len(layout.shape))
+        ]
         channel += numbers.reshape(sizes)
-        places = [channel]
-        for axis in (field.down, field.across):
-            place = torch.zeros_like(channel)
+        found = [channel]
+        for axis in (layout.down, layout.across):
+            position = torch.zeros_like(channel)
             if axis.dim is not None:
-                sizes = [1] * len(field.shape)
-                sizes[axis.dim] = field.shape[axis.dim]
-                place += torch.arange(field.shape[axis.dim]).reshape(sizes)
-            places.append(place)
-        result.append(torch.cat(places))
-        first += field.channels
+                sizes = [1] * len(layout.shape)
+                sizes[axis.dim] = layout.shape[axis.dim]
+                position += torch.arange(layout.shape[axis.dim]).reshape(sizes)
+            found.append(position)
+        result.append(torch.cat(found))
+        first += layout.channels
     return result
 
 
-def read_coordinates(moved: Tensor, fields: list[Field]) -> Field | str:
-    """The field of a value whose elements came from the elements of others.
+def read_coordinates(moved: Tensor, layouts: list[Layout]) -> Layout | str:
+    """The layout of a value whose elements came from the elements of others.
 
     Args:
         moved: [3, 1, ...] int64, the `coordinates` after the operation ran on them.
-        fields: of the operation's inputs, in the order in which their channels were numbered.
+        layouts: of the operation's inputs, in the order in which their channels were numbered.
 
     Returns:
-        The field, or a clause that says why there is none.
+        The layout, or a clause that says why there is none.
     """
-    channel, *places = moved
+    channel, *positions = moved
     shape = tuple(channel.shape)
-    source_strides = {(field.down.stride, field.across.stride) for field in fields}
+    source_strides = {(layout.down.stride, layout.across.stride) for layout in layouts}
     if len(source_strides) > 1:
         return "joins maps of unlike strides"
     channel_dims = _varying(channel)
     dims: list[int | None] = []
-    for place in places:
-        varying = [dim for dim in _varying(place) if dim not in channel_dims]
+    for position in positions:
+        varying = [dim for dim in _varying(position) if dim not in channel_dims]
         if len(varying) > 1:
             return "splits the positions"
         dims.append(varying[0] if varying else None)
@@ -184,24 +187,24 @@ def read_coordinates(moved: Tensor, fields: list[Field]) -> Field | str:
     index = tuple(slice(None) if dim in channel_dims else 0 for dim in range(len(shape)))
     numbers = channel[index].numpy()
     axes = []
-    for place, dim, side in zip(places, dims, ("down", "across"), strict=True):
-        axis: Axis = getattr(fields[0], side)
-        low = np.concatenate([getattr(field, side).low.reshape(-1) for field in fields])
-        high = np.concatenate([getattr(field, side).high.reshape(-1) for field in fields])
-        offset = place[index].numpy() * axis.stride
+    for position, dim, side in zip(positions, dims, ("down", "across"), strict=True):
+        axis: Axis = getattr(layouts[0], side)
+        low = np.concatenate([getattr(layout, side).low.reshape(-1) for layout in layouts])
+        high = np.concatenate([getattr(layout, side).high.reshape(-1) for layout in layouts])
+        offset = position[index].numpy() * axis.stride
         step = 1
         if dim is not None:
-            steps = place.diff(dim=dim)
+            steps = position.diff(dim=dim)
             step = int(steps.reshape(-1)[0])
             if not bool((steps == step).all()):
                 return "reorders the positions"
         axes.append(Axis(dim, axis.stride * step, low[numbers] + offset, high[numbers] + offset))
-    return Field(shape, channel_dims, axes[0], axes[1])
+    return Layout(shape, channel_dims, axes[0], axes[1])
 
 
-def _varying(place: Tensor) -> tuple[int, ...]:
+def _varying(position: Tensor) -> tuple[int, ...]:
     return tuple(
         dim
-        for dim in range(1, place.dim())
-        if place.shape[dim] > 1 and not bool((place == place.narrow(dim, 0, 1)).all())
+        for dim in range(1, position.dim())
+        if position.shape[dim] > 1 and not bool((position == position.narrow(dim, 0, 1)).all())
     )

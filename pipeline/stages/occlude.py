@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.occlusion.fill import fill_frame
-from pipeline.analysis.occlusion.metrics import Box, Floats, sum_up
+from pipeline.analysis.occlusion.metrics import Box, summarise
 from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.data.loader import Batch
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.data.preprocess import normalise
 from pipeline.models.network import Network
-from pipeline.models.receptive_field import Ints
 from pipeline.stages.model_stage import ModelStage
+from schemas.arrays import Floats, Ints
 from schemas.jobs.occlude import OCCLUSION_MAPS, OCCLUSION_PICTURES, OccludeSpec
 from schemas.tables import Table
 
@@ -55,7 +55,7 @@ class OccludeStage(ModelStage):
 
     def open(self, network: Network) -> None:
         """Plan the windows."""
-        layer = next(each for each in network.layers if each.name == self.layer)
+        layer = network.layer(self.layer)
         self._occluders = [
             Occluder(
                 network,
@@ -105,7 +105,7 @@ class OccludeStage(ModelStage):
         target = self._target(row, found)
         clean, p = softmax(found.clean), softmax(found.scores)
         predicted = p.argmax(axis=1)
-        numbers = sum_up(
+        numbers = summarise(
             p[:, target],
             predicted,
             (float(clean[target]), int(clean.argmax())),

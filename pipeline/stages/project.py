@@ -21,11 +21,11 @@ from torch import Tensor
 
 from pipeline.analysis.deconvnet.projector import Projected, Projector, Targets
 from pipeline.data.loader import Batch
-from pipeline.models.crops import take
+from pipeline.models.crops import crop
 from pipeline.models.network import Network
-from pipeline.models.receptive_field import Ints
 from pipeline.stages.model_stage import ModelStage
 from pipeline.store import open_run, within_units
+from schemas.arrays import Ints
 from schemas.errors import DatasetError
 from schemas.jobs.project import PROJECTIONS, ProjectSpec
 from schemas.tables import Table
@@ -68,8 +68,7 @@ class ProjectStage(ModelStage):
 
     def open(self, network: Network) -> None:
         """Prepare the way down, and read the index."""
-        known = {layer.name: layer for layer in network.layers}
-        layers = tuple(known[name] for name in self.layers)
+        layers = tuple(network.layer(name) for name in self.layers)
         self._projector = Projector(network, layers, self.spec.rule)
         self._index = _read_index(self.source.run, self.layers, self.spec.units)
         sizes = self._index["value"].abs().groupby(self._index["layer"], sort=False)
@@ -193,7 +192,7 @@ def _patch(frames: Tensor, row: int, box: Ints) -> NDArray[np.uint8]:
     """What a box (y0, x0, y1, x1) shows of a frame, uint8 [height, width, 3]; grey outside."""
     starts = (torch.tensor([box[0]]), torch.tensor([box[1]]))
     size = (int(box[2] - box[0]), int(box[3] - box[1]))
-    return take(frames, (2, 3), starts, size, [row], fill=_OUTSIDE)[0].permute(1, 2, 0).numpy()
+    return crop(frames, (2, 3), starts, size, [row], fill=_OUTSIDE)[0].permute(1, 2, 0).numpy()
 
 
 def projection_png(signal: NDArray[np.float32], longest_px: int) -> tuple[bytes, float]:

@@ -60,9 +60,7 @@ class ScanStage(ModelStage):
 
     def open(self, network: Network) -> None:
         """Compile the run that taps the layers."""
-        # Names may hold the characters of a glob, so each is looked up as it is.
-        known = {layer.name: layer for layer in network.layers}
-        self._layers = [known[name] for name in self.layers]
+        self._layers = [network.layer(name) for name in self.layers]
         self._run = network.runner(self.layers)
 
     def begin(self) -> None:

@@ -16,7 +16,7 @@ from pipeline.analysis.topk import TopPatches, cut_to_top
 from pipeline.analysis.unit_stats import UnitStats, UnitSums
 from pipeline.data.loader import Batch
 from pipeline.models.layer import Layer
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Ints
 from schemas.jobs.scan import (
     HISTOGRAM_EDGES,
     PART_TOP,
@@ -130,7 +130,7 @@ class TopMerge:
 
 def _top_patches(layer: Layer, rows: pa.Table, first: int, uris: pa.ChunkedArray) -> pa.Table:
     units = rows["slot"].to_numpy().astype(np.int64) - first
-    y, x = np.divmod(rows["position"].to_numpy().astype(np.int64), layer.field.map_size[1])
+    y, x = np.divmod(rows["position"].to_numpy().astype(np.int64), layer.layout.map_size[1])
     boxes = layer.boxes(units, y, x)
     rank = np.arange(len(units)) - np.searchsorted(units, units) + 1
     table = {
@@ -182,7 +182,7 @@ def layer_table(layers: Sequence[Layer]) -> pa.Table:
     """Rows of scan/layers."""
     rows = []
     for layer in layers:
-        height, width = layer.field.map_size
+        height, width = layer.layout.map_size
         field_height, field_width = layer.field_size
         rows.append(
             {
@@ -193,12 +193,12 @@ def layer_table(layers: Sequence[Layer]) -> pa.Table:
                 "units": layer.units,
                 "map_height": height,
                 "map_width": width,
-                "stride_y": layer.field.down.stride if height > 1 else 0,
-                "stride_x": layer.field.across.stride if width > 1 else 0,
+                "stride_y": layer.layout.down.stride if height > 1 else 0,
+                "stride_x": layer.layout.across.stride if width > 1 else 0,
                 "field_height": field_height,
                 "field_width": field_width,
-                "gated": layer.field.gated,
-                "whole_frame": layer.field.whole,
+                "gated": layer.layout.gated,
+                "whole_frame": layer.layout.whole_frame,
             }
         )
     return pa.Table.from_pylist(rows, schema=SCAN_LAYERS.schema)

@@ -1,7 +1,6 @@
-"""The layer's own filters, transposed (ZF 2.1), each convolution in the form that runs fastest.
+"""Transposed convolution with the layer's own filters (ZF 2.1), in the form that runs fastest.
 
-The invariant: whatever form is taken, the result is the transpose of the convolution; the forms
-differ in the order of their sums alone.
+Every form gives the transpose of the convolution; they differ in the order of their sums alone.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from pipeline.analysis.deconvnet.transposes import empty_input, window_places
-from pipeline.models.operations import Window
+from pipeline.analysis.deconvnet.transposes import empty_input, window_slices
+from pipeline.models.operations import Window, Windows
 
 _FEW = 4
-"""Input channels (an image's) for which libraries have no fast kernel."""
+"""At most so many input channels (an image's): libraries have no fast kernel for them."""
 
-Transposed = Callable[[Tensor, tuple[int, int], Tensor | None], Tensor]
-"""``(signal [n, C, rows, columns], cut, lone) -> [n, C in, rows, columns]``: over all input
+ConvTranspose = Callable[[Tensor, tuple[int, int], Tensor | None], Tensor]
+"""``(signal [n, C, rows, columns], cut, only_channel) -> [n, C in, rows, columns]``: over all input
 positions that the signal's positions read, padding included, less ``cut`` rows and columns on
-every side; ``lone`` as in `weighted`."""
+every side; ``only_channel`` as in `weighted`."""
 
 
-def filter_transpose(parameters: dict[str, Any]) -> Transposed:
+def conv_transpose(parameters: dict[str, Any]) -> ConvTranspose:
     """Prepare the transpose of a convolution once, to be called for every batch of signals.
 
     Args:
-        parameters: see `deconvnet.transposes.convolution`; the bias plays no part.
+        parameters: see `run_node.conv_parameters`; the bias plays no part.
     """
     weight: Tensor = parameters["weight"].detach()
     stride, dilation = (_pair(parameters[name]) for name in ("stride", "dilation"))
@@ -45,7 +44,7 @@ def filter_transpose(parameters: dict[str, Any]) -> Transposed:
         return partial(_strided, weight, stride, groups, dilation)
     if groups == 1 and weight.shape[2:] == (1, 1):
         return partial(_by_position, weight[:, :, 0, 0].contiguous())
-    return partial(_turned, _turn(weight, groups), (down.reach, across.reach), groups, dilation)
+    return partial(_turned, _turn(weight, groups), (down.extent, across.extent), groups, dilation)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -62,57 +61,57 @@ def _turn(weight: Tensor, groups: int) -> Tensor:
 
 def _turned(
     weight: Tensor,
-    reach: tuple[int, int],
+    extent: tuple[int, int],
     groups: int,
     dilation: tuple[int, int],
     signal: Tensor,
     cut: tuple[int, int],
-    _lone: Tensor | None,
+    _only_channel: Tensor | None,
 ) -> Tensor:
     """With stride 1 the transpose is a convolution, whose kernels are built faster (measured)."""
-    padding = (reach[0] - cut[0], reach[1] - cut[1])
+    padding = (extent[0] - 1 - cut[0], extent[1] - 1 - cut[1])
     if min(padding) < 0:
-        return _less(_turned(weight, reach, groups, dilation, signal, (0, 0), None), cut)
+        return _less(_turned(weight, extent, groups, dilation, signal, (0, 0), None), cut)
     return F.conv2d(signal, weight, None, 1, padding, dilation, groups)
 
 
 def _by_position(
-    matrix: Tensor, signal: Tensor, cut: tuple[int, int], lone: Tensor | None
+    matrix: Tensor, signal: Tensor, cut: tuple[int, int], only_channel: Tensor | None
 ) -> Tensor:
-    """A product of matrices, in channels_last without a copy."""
-    mixed = weighted(signal.permute(0, 2, 3, 1), matrix, lone)
+    """A kernel of 1 x 1: a matrix product, in channels_last without a copy."""
+    mixed = weighted(signal.permute(0, 2, 3, 1), matrix, only_channel)
     return _less(mixed.permute(0, 3, 1, 2), cut)
 
 
-def weighted(signal: Tensor, matrix: Tensor, lone: Tensor | None) -> Tensor:
+def weighted(signal: Tensor, matrix: Tensor, only_channel: Tensor | None) -> Tensor:
     """The transpose of a linear layer.
 
     Args:
         signal: [n, ..., C].
         matrix: [C, C in].
-        lone: int64 [n], the only channel of each signal that is not zero; None where there are
-            more.
+        only_channel: int64 [n], the only channel of each signal that is not zero; None where there
+            are more.
     """
-    if lone is None:
+    if only_channel is None:
         return torch.matmul(signal, matrix)
     between = [1] * (signal.dim() - 2)
-    index = lone.view(-1, *between, 1).expand(*signal.shape[:-1], 1)
-    return signal.gather(-1, index) * matrix[lone].view(len(lone), *between, -1)
+    index = only_channel.view(-1, *between, 1).expand(*signal.shape[:-1], 1)
+    return signal.gather(-1, index) * matrix[only_channel].view(len(only_channel), *between, -1)
 
 
 def _to_few_channels(
     weight: Tensor,
-    windows: tuple[Window, Window],
+    windows: Windows,
     signal: Tensor,
     cut: tuple[int, int],
-    _lone: Tensor | None,
+    _only_channel: Tensor | None,
 ) -> Tensor:
-    """One product of matrices for all places of the window, added up place by place."""
+    """One matrix product for all positions of the window, added up position by position."""
     shape = (len(signal), weight.shape[1], -1, *signal.shape[2:])
     columns = torch.matmul(weight.flatten(1).t(), signal.flatten(2)).view(shape)
     result = empty_input(signal, windows, channels=weight.shape[1]).zero_()
-    for place, part in enumerate(window_places(result, signal, windows)):
-        part.add_(columns[:, :, place])
+    for k, view in enumerate(window_slices(result, signal, windows)):
+        view.add_(columns[:, :, k])
     return _less(result, cut)
 
 
@@ -123,7 +122,7 @@ def _strided(
     dilation: tuple[int, int],
     signal: Tensor,
     cut: tuple[int, int],
-    _lone: Tensor | None,
+    _only_channel: Tensor | None,
 ) -> Tensor:
     whole = F.conv_transpose2d(signal, weight, None, stride, 0, 0, groups, dilation)
     return _less(whole, cut)

@@ -1,7 +1,7 @@
-"""The way up for a projection: run the network and keep what the way down needs (ZF 2.1).
+"""The forward pass of a projection: run the network and save what its backward pass needs (ZF 2.1).
 
-The invariant: a record made on crops holds the same values as one made on whole frames, because
-what lies outside a map is put back to padding before the next operation reads it.
+What is saved on crops equals what is saved on whole frames, because whatever lies outside a map is
+set back to padding before the next operation reads it.
 """
 
 from __future__ import annotations
@@ -14,30 +14,25 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, fx
 
 from pipeline.analysis.deconvnet.transposes import (
-    average_counts,
-    call_with,
-    convolution,
     pooled,
     slope_of,
     switches,
 )
-from pipeline.models.geometry import Cone, Geometry, Region, inside_mask
+from pipeline.models.geometry import Geometry, InputDependency, Region, Seeds, inside_mask
 from pipeline.models.graph import Node
-from pipeline.models.operations import ACTIVATIONS, POINTWISE, RESHAPES
+from pipeline.models.operations import ACTIVATIONS, MAX_POOLS, POINTWISE, RESHAPES
+from pipeline.models.run_node import average_divisors, conv_parameters, run_node
 from schemas.errors import LayerError
 
 Rule = Literal["deconvnet", "guided", "gradient"]
-Seeds = tuple[Tensor, Tensor]
-"""Rows and columns of the seeds' positions, int64 [n] each."""
 Saved = dict[fx.Node, Any]
 """By node: switches (uint8), slopes (bool or float), or the inputs' values by input node."""
 
 RELU_KIN = frozenset({"relu", "relu6"})
 """Activations that the deconvnet and guided rules are defined for."""
-MAX_POOLS = frozenset({"max_pool2d", "adaptive_max_pool2d"})
 # What is zero outside the map stays zero.
 _KEEP_ZEROS = frozenset({"relu", "relu6", "leaky_relu", "identity", "dropout", "cat", "add"})
-# Their transposes need no value of the way up. Batch norm in eval is a fixed scale.
+# Their transposes need no value of the forward pass. Batch norm in eval is a fixed scale.
 _LINEAR = (
     (POINTWISE - ACTIVATIONS - {"clamp", "abs", "exp", "sqrt", "pow", "square"})
     | RESHAPES
@@ -45,12 +40,12 @@ _LINEAR = (
 )
 
 
-class WayUp:
-    """Runs frames or crops upwards and saves what the rule's way down needs.
+class ForwardRecorder:
+    """Runs frames or crops forward and saves what the backward rule needs.
 
     Args:
         geometry: of the traced network.
-        rule: what happens at rectifiers on the way down.
+        rule: what happens to the backward signal at rectifiers.
     """
 
     def __init__(self, geometry: Geometry, rule: Rule) -> None:
@@ -80,16 +75,16 @@ class WayUp:
         linear = node.kind in _LINEAR or (node.kind in ("mul", "truediv", "div") and inputs == 1)
         return "nothing" if linear or not inputs else "inputs"
 
-    def on_frames(
-        self, images: Tensor, wanted: set[fx.Node], until: str, seen: Callable[[str, Tensor], None]
+    def record_frames(
+        self, images: Tensor, wanted: set[fx.Node], until: str, tap: Callable[[str, Tensor], None]
     ) -> Saved:
         """Run whole frames.
 
         Args:
             images: [N, 3, S, S].
-            wanted: the nodes on the way down.
+            wanted: the nodes that the backward pass goes through.
             until: the deepest layer that is needed.
-            seen: called with each node's name and value.
+            tap: called with each node's name and value.
 
         Returns:
             What was saved, [N, ...] each.
@@ -111,30 +106,32 @@ class WayUp:
                 pad = (windows[0].padding, windows[1].padding) if windows else (0, 0)
                 self._save(saved, node, inputs, value, pad)
             if isinstance(value, Tensor):
-                seen(node.name, value)
+                tap(node.name, value)
 
         geometry.graph.program(taps, until).visit(images, visit)
         return saved
 
-    def on_crops(self, cone: Cone, crops: Tensor, seeds: Seeds) -> tuple[Saved, Tensor]:
-        """Run crops of the input, one a seed, through a local cone.
+    def record_crops(
+        self, dependency: InputDependency, crops: Tensor, seeds: Seeds
+    ) -> tuple[Saved, Tensor]:
+        """Run crops of the input, one per seed, through a layer's regions.
 
         Args:
-            cone: with no whole map in it.
-            crops: [n, 3, rows, columns], the cone's region of each frame.
+            dependency: of the layer, local: with no whole map in it.
+            crops: [n, 3, rows, columns], the dependency's region of each frame.
             seeds: their positions in the target's map.
 
         Returns:
             What was saved, [n, ...] each, and the target's values [n, C, 1, 1].
         """
         saved, values = Saved(), dict[fx.Node, Any]()
-        for traced, region in reversed(cone.regions.items()):
+        for traced, region in reversed(dependency.regions.items()):
             node = self.geometry.nodes[traced]
             if node.kind == "placeholder":
                 values[traced] = crops
                 continue
             inputs = {
-                source: self._read(node, region, source, cone.regions[source], values[source])
+                source: self._read(node, region, source, dependency.regions[source], values[source])
                 for source in self.geometry.data_inputs(traced)
             }
             if node.kind in MAX_POOLS:
@@ -146,7 +143,7 @@ class WayUp:
             if node.kind not in _KEEP_ZEROS or (node.kind == "add" and len(inputs) == 1):
                 value = self._outside(node, region, value, seeds)
             values[traced] = value
-        return saved, values[cone.target.fx]
+        return saved, values[dependency.target.fx]
 
     def reads(self, node: Node, region: Region) -> Region:
         """The region of its input that a node's region reads, padding included."""
@@ -155,6 +152,12 @@ class WayUp:
             return region
         down, across = region.down.through(windows[0]), region.across.through(windows[1])
         return Region(down, across, whole=region.whole)
+
+    def divisors(self, node: Node, region: Region, seeds: Seeds) -> Tensor:
+        """What an average pool divides by over a region, see `average_divisors`."""
+        one = (seeds[0][:1], seeds[1][:1])  # a whole map is the same for every seed
+        starts = region.starts(one if region.whole else seeds)
+        return average_divisors(self.geometry, node, starts, region.size)
 
     def _read(self, node: Node, region: Region, source: fx.Node, have: Region, value: Any) -> Any:
         if source in self.geometry.tuples:
@@ -166,13 +169,13 @@ class WayUp:
     def _run(self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds) -> Any:
         windows = self.geometry.windows(node)
         if windows is None:
-            return call_with(self.geometry, node, inputs)
+            return run_node(self.geometry, node, inputs)
         (value,) = inputs.values()
         if node.kind == "conv2d":
-            return F.conv2d(value, padding=0, **convolution(self.geometry, node))
+            return F.conv2d(value, padding=0, **conv_parameters(self.geometry, node))
         sizes, strides = zip(*((window.size, window.stride) for window in windows), strict=True)
         total = F.avg_pool2d(value, sizes, strides, divisor_override=1)
-        return total / average_counts(self.geometry, node, region, seeds).to(value.device)
+        return total / self.divisors(node, region, seeds).to(value.device)
 
     def _pool(
         self, node: Node, inputs: dict[fx.Node, Any], region: Region, seeds: Seeds
@@ -181,7 +184,7 @@ class WayUp:
         ((source, value),) = inputs.items()
         windows = self.geometry.windows(node)
         if windows is None:
-            raise ValueError(f"{node.name} has no even windows, so its cone is not local")
+            raise ValueError(f"{node.name} has no even windows, so its dependency is not local")
         mask = self._mask(source, self.reads(node, region), seeds, value)
         if mask is not None:  # not masked_fill, which loses the memory format
             value = torch.where(mask, value.new_tensor(-torch.inf), value)
@@ -196,9 +199,9 @@ class WayUp:
         return value.masked_fill_(mask, 0) if fresh else value.masked_fill(mask, 0)
 
     def _mask(self, node: fx.Node, region: Region, seeds: Seeds, value: Tensor) -> Tensor | None:
-        """Which places of a region lie outside the map; None where none does."""
+        """Which positions of a region lie outside the map; None where none does."""
         mask = inside_mask(region, seeds, self.geometry.map_size(node))
-        return None if mask is None else ~self.geometry.spread(mask, node).to(value.device)
+        return None if mask is None else ~self.geometry.expand_mask(mask, node).to(value.device)
 
     def _save(
         self, saved: Saved, node: Node, inputs: dict[fx.Node, Any], value: Any, pad: tuple[int, int]

@@ -1,6 +1,6 @@
-"""Project many top patches: decide what runs on crops and what shares whole frames.
+"""Project many top patches of a batch: on crops of their own, or sharing whole frames.
 
-The invariant: the choice is a matter of cost alone; both ways give the same projections.
+Which of the two is a matter of counted cost; both give the same projections.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.analysis.deconvnet.backward import WayDown
-from pipeline.analysis.deconvnet.backward_rules import Descent
-from pipeline.analysis.deconvnet.forward import Rule, Saved, Seeds, WayUp
-from pipeline.models.crops import take
-from pipeline.models.geometry import Cone, Geometry
-from pipeline.models.graph import Node, TraceError
+from pipeline.analysis.deconvnet.backward import DeconvNet
+from pipeline.analysis.deconvnet.backward_rules import BackwardState
+from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule, Saved
+from pipeline.models.crops import crop
+from pipeline.models.flops import CostCounter
+from pipeline.models.geometry import InputDependency, Seeds
 from pipeline.models.layer import Layer
-from pipeline.models.network import HookedNetwork, Network, TracedNetwork
-from pipeline.models.receptive_field import Ints
+from pipeline.models.network import Network
+from schemas.arrays import Ints
+from schemas.errors import TraceError
 
-# Signals of about a dozen nodes live at once on the way down. A CPU is fastest where they stay in
-# its caches and the allocator does not go back to the system for each (2 to 4 times, measured).
+# In the backward pass signals of about a dozen nodes live at once. A CPU is fastest where they stay
+# in its caches and the allocator does not go back to the system for each (2 to 4 times, measured).
 _BYTES_AT_ONCE = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
 _MOST_AT_ONCE = 256
 
@@ -32,7 +33,7 @@ class Targets:
     """Top patches of one layer whose images lie in one batch.
 
     Attributes:
-        rows: int64 [n], the image's place in the batch.
+        rows: int64 [n], the image's row in the batch.
         units: int64 [n].
         y: int64 [n], the position in the layer's map.
         x: int64 [n].
@@ -67,7 +68,7 @@ class Projector:
     Args:
         network: traced; in eval mode.
         layers: the layers that targets may come from.
-        rule: what happens to the signal at rectifiers on its way down.
+        rule: what happens to the backward signal at rectifiers.
 
     Raises:
         TraceError: the network could not be traced.
@@ -75,18 +76,20 @@ class Projector:
     """
 
     def __init__(self, network: Network, layers: tuple[Layer, ...], rule: Rule) -> None:
-        if not isinstance(network, TracedNetwork):
-            note = network.note if isinstance(network, HookedNetwork) else "unknown network"
-            raise TraceError(f"projections need a traced network: {note}")
-        self.geometry = Geometry(network.graph, network.fields)
-        self.up = WayUp(self.geometry, rule)
-        self.down = WayDown(self.up)
+        if network.geometry is None:
+            raise TraceError(f"projections need a traced network: {network.note}")
+        self.geometry = network.geometry
+        self.recorder = ForwardRecorder(self.geometry, rule)
+        self.deconvnet = DeconvNet(self.recorder)
         self.layers = {layer.name: layer for layer in layers}
-        self.cones = {layer.name: self.geometry.cone(layer.name) for layer in layers}
-        for cone in self.cones.values():
-            for traced in cone.regions:
-                self.up.saves(self.geometry.nodes[traced])
-        self._costs = _Costs(self.geometry)
+        self.dependencies = {layer.name: self.geometry.dependency(layer.name) for layer in layers}
+        for dependency in self.dependencies.values():
+            for traced in dependency.regions:
+                self.recorder.saves(self.geometry.nodes[traced])
+        costs = CostCounter(self.geometry)
+        self._frame_macs = {layer.name: costs.frame_macs(layer.name) for layer in layers}
+        self._crop_macs = {name: costs.crop_macs(one) for name, one in self.dependencies.items()}
+        self._seed_bytes = {name: _seed_bytes(costs, d) for name, d in self.dependencies.items()}
         self._weight = next(network.module.parameters(), torch.zeros(1))
 
     def project(self, frames: Tensor, targets: dict[str, Targets]) -> dict[str, Projected]:
@@ -100,7 +103,7 @@ class Projector:
             By layer.
         """
         depth = self._shared_depth(targets)
-        shared = {name: part for name, part in targets.items() if self._position(name) <= depth}
+        shared = {name: own for name, own in targets.items() if self._position(name) <= depth}
         result: dict[str, Projected] = {}
         with torch.no_grad():
             if shared:
@@ -115,89 +118,89 @@ class Projector:
     def _shared_depth(self, targets: dict[str, Targets]) -> int:
         """The deepest layer whose targets share whole frames, by counted multiply-adds."""
         names = sorted(targets, key=self._position)
-        alone = [len(targets[name].rows) * self._costs.crop(self.cones[name]) for name in names]
+        alone = [len(targets[name].rows) * self._crop_macs[name] for name in names]
         best, best_cost = -1, sum(alone)
         images: set[int] = set()
         for index, name in enumerate(names):
             images.update(targets[name].rows.tolist())
-            cost = len(images) * self._costs.frame(name) + sum(alone[index + 1 :])
+            cost = len(images) * self._frame_macs[name] + sum(alone[index + 1 :])
             if cost < best_cost:
                 best, best_cost = self._position(name), cost
         return best
 
     def _from_frames(self, frames: Tensor, targets: dict[str, Targets]) -> dict[str, Projected]:
-        rows = torch.unique(torch.cat([part.rows for part in targets.values()]))
-        place = torch.full((len(frames),), -1).index_put_((rows,), torch.arange(len(rows)))
+        rows = torch.unique(torch.cat([own.rows for own in targets.values()]))
+        saved_row = torch.full((len(frames),), -1).index_put_((rows,), torch.arange(len(rows)))
         deepest = max(targets, key=self._position)
-        wanted = {node for name in targets for node in self.cones[name].regions}
+        wanted = {node for name in targets for node in self.dependencies[name].regions}
         found: dict[str, Tensor] = {}
 
-        def seen(name: str, value: Tensor) -> None:
+        def tap(name: str, value: Tensor) -> None:
             if name in targets:
-                part = targets[name]
-                maps = self.layers[name].maps(value)
-                found[name] = maps[place[part.rows], part.units, part.y, part.x].float().cpu()
+                own, maps = targets[name], self.layers[name].maps(value)
+                found[name] = maps[saved_row[own.rows], own.units, own.y, own.x].float().cpu()
 
         frames = frames[rows]
-        saved = self.up.on_frames(frames, wanted, deepest, seen)
+        saved = self.recorder.record_frames(frames, wanted, deepest, tap)
         return {
-            name: Projected(self._descend(name, part, saved, place[part.rows]), found[name])
-            for name, part in targets.items()
+            name: Projected(self._backward(name, own, saved, saved_row[own.rows]), found[name])
+            for name, own in targets.items()
         }
 
-    def _from_crops(self, frames: Tensor, name: str, part: Targets) -> Projected:
-        cone = self.cones[name]
-        region = next(reversed(cone.regions.values()))
+    def _from_crops(self, frames: Tensor, name: str, targets: Targets) -> Projected:
+        dependency = self.dependencies[name]
+        region = next(reversed(dependency.regions.values()))
         pictures: list[Tensor] = []
         reproduced = []
-        for chunk in self._chunks(name, len(part.rows)):
-            some = _slice(part, chunk)
+        for chunk in self._chunks(name, len(targets.rows)):
+            some = _slice(targets, chunk)
             seeds = (some.y, some.x)
-            starts = (region.down.starts(some.y), region.across.starts(some.x))
-            size = (region.down.size, region.across.size)
-            crops = take(frames, (2, 3), starts, size, some.rows.tolist())
-            saved, values = self.up.on_crops(cone, crops, seeds)
+            crops = crop(frames, (2, 3), region.starts(seeds), region.size, some.rows.tolist())
+            saved, values = self.recorder.record_crops(dependency, crops, seeds)
             maps = self.layers[name].maps(values)
             reproduced.append(maps[torch.arange(len(some.rows)), some.units, 0, 0].float().cpu())
             pictures += self._pictures(name, some, saved, None)
         return Projected(pictures, torch.cat(reproduced))
 
-    def _descend(self, name: str, part: Targets, saved: Saved, rows: Tensor) -> list[Tensor]:
+    def _backward(self, name: str, targets: Targets, saved: Saved, rows: Tensor) -> list[Tensor]:
         pictures: list[Tensor] = []
-        for chunk in self._chunks(name, len(part.rows)):
-            pictures += self._pictures(name, _slice(part, chunk), saved, rows[chunk])
+        for chunk in self._chunks(name, len(targets.rows)):
+            pictures += self._pictures(name, _slice(targets, chunk), saved, rows[chunk])
         return pictures
 
     def _pictures(
-        self, name: str, part: Targets, saved: Saved, rows: Tensor | None
+        self, name: str, targets: Targets, saved: Saved, rows: Tensor | None
     ) -> list[Tensor]:
-        cone, seeds = self.cones[name], (part.y, part.x)
-        values = part.values.to(self._weight)
-        signal = self.down.project(Descent(cone, part.units, seeds, values, saved, rows))
-        return _cut_boxes(signal, cone, seeds, part.boxes)
+        dependency, seeds = self.dependencies[name], (targets.y, targets.x)
+        values = targets.values.to(self._weight)
+        signal = self.deconvnet.project(
+            BackwardState(dependency, targets.units, seeds, values, saved, rows)
+        )
+        return _cut_boxes(signal, dependency, seeds, targets.boxes)
 
     def _chunks(self, name: str, count: int) -> list[slice]:
         room = _BYTES_AT_ONCE[self._weight.device.type]
-        size = max(1, min(_MOST_AT_ONCE, room // self._costs.bytes_of(self.cones[name])))
+        size = max(1, min(_MOST_AT_ONCE, room // self._seed_bytes[name]))
         return [slice(first, first + size) for first in range(0, count, size)]
 
 
-def _slice(part: Targets, chunk: slice) -> Targets:
+def _slice(targets: Targets, chunk: slice) -> Targets:
     return Targets(
-        part.rows[chunk],
-        part.units[chunk],
-        part.y[chunk],
-        part.x[chunk],
-        part.values[chunk],
-        part.boxes[chunk],
+        targets.rows[chunk],
+        targets.units[chunk],
+        targets.y[chunk],
+        targets.x[chunk],
+        targets.values[chunk],
+        targets.boxes[chunk],
     )
 
 
-def _cut_boxes(signal: Tensor, cone: Cone, seeds: Seeds, boxes: Ints) -> list[Tensor]:
-    """The part of each signal that lies in its box; a cone may be wider than a unit's own field."""
-    region = next(reversed(cone.regions.values()))
-    top = region.down.starts(seeds[0]).numpy()
-    left = region.across.starts(seeds[1]).numpy()
+def _cut_boxes(
+    signal: Tensor, dependency: InputDependency, seeds: Seeds, boxes: Ints
+) -> list[Tensor]:
+    """What of each signal lies in its box; the region is as large as the largest unit's."""
+    region = next(reversed(dependency.regions.values()))
+    top, left = (start.numpy() for start in region.starts(seeds))
     height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     pictures: list[Tensor] = [torch.empty(0)] * len(boxes)
     for size in {(int(h), int(w)) for h, w in zip(height, width, strict=True)}:
@@ -206,49 +209,17 @@ def _cut_boxes(signal: Tensor, cone: Cone, seeds: Seeds, boxes: Ints) -> list[Te
             torch.from_numpy(edge[which] - start[which])
             for edge, start in ((boxes[:, 0], top), (boxes[:, 1], left))
         ]
-        cut = take(signal, (2, 3), (starts[0], starts[1]), size, which.tolist())
-        for place, picture in zip(which, cut, strict=True):
-            pictures[place] = picture
+        cut = crop(signal, (2, 3), (starts[0], starts[1]), size, which.tolist())
+        for index, picture in zip(which, cut, strict=True):
+            pictures[index] = picture
     return pictures
 
 
-class _Costs:
-    """Multiply-adds of frames and crops, counted on convolutions and linear layers."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        self._geometry = geometry
-        self._prefix: dict[str, float] = {}
-        total = 0.0
-        for node in geometry.graph.nodes:
-            if node.fx in geometry.fields:
-                total += self._per_position(node) * float(np.prod(geometry.map_size(node.fx)))
-            self._prefix[node.name] = total
-
-    def frame(self, layer: str) -> float:
-        """One whole frame up to a layer."""
-        return self._prefix[layer]
-
-    def crop(self, cone: Cone) -> float:
-        """One crop through a cone; endless where a crop does not do."""
-        if not cone.local:
-            return float("inf")
-        return sum(
-            self._per_position(self._geometry.nodes[traced]) * region.down.size * region.across.size
-            for traced, region in cone.regions.items()
-        )
-
-    def bytes_of(self, cone: Cone) -> int:
-        """Memory of one seed on the way down: a few of the largest signals."""
-        largest = 1
-        for traced, region in cone.regions.items():
-            if traced in self._geometry.fields:
-                shape = self._geometry.fields[traced].shape
-                own = int(np.prod(shape)) // max(1, int(np.prod(self._geometry.map_size(traced))))
-                largest = max(largest, own * region.down.size * region.across.size)
-        return 4 * 4 * largest
-
-    def _per_position(self, node: Node) -> float:
-        if node.kind not in ("conv2d", "linear") or node.fx.op != "call_module":
-            return 0.0
-        module = self._geometry.graph.module.get_submodule(str(node.fx.target))
-        return float(module.get_parameter("weight").numel())
+def _seed_bytes(costs: CostCounter, dependency: InputDependency) -> int:
+    """Memory of one seed on its way to the pixels: a few fp32 signals of the largest size."""
+    sizes = (
+        costs.channels[node] * region.down.size * region.across.size
+        for node, region in dependency.regions.items()
+        if node in costs.channels
+    )
+    return 4 * 4 * max(1, *sizes)

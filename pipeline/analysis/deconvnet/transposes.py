@@ -1,8 +1,8 @@
-"""The transpose of each operation: what a signal becomes on its way down (ZF 2.1).
+"""The transpose of each operation: what it does to a backward signal (ZF 2.1).
 
 Every function works on regions: its result covers all input positions that the given output
-positions read, padding included. The invariant: where two pooling windows chose the same place
-their signals add, as the transpose of the forward's selection demands.
+positions read, padding included. Where two pooling windows chose the same input their signals add,
+as the transpose of the forward's selection demands.
 """
 
 from __future__ import annotations
@@ -13,46 +13,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, fx
 
-from pipeline.models.geometry import Geometry, Region
+from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Node
-from pipeline.models.operations import Window, arguments_of
-
-Windows = tuple[Window, Window]
-
-
-def call_with(geometry: Geometry, node: Node, inputs: dict[fx.Node, Any]) -> Any:
-    """Run a node's own operation on other values of its inputs.
-
-    Args:
-        geometry: of the traced network.
-        node: the operation.
-        inputs: the inputs that depend on the image; sizes are read off these, and parameters off
-            the model.
-    """
-    values = {used: _value_of(geometry, used, inputs) for used in node.fx.all_input_nodes}
-    return geometry.graph.call(node, values)
-
-
-# Not inside `call_with`: a function that knows itself is a cycle, and would keep the inputs' memory
-# until the collector comes by.
-def _value_of(geometry: Geometry, used: fx.Node, inputs: dict[fx.Node, Any]) -> Any:
-    if used in inputs:
-        return inputs[used]
-    if used in geometry.fields:  # only its shape can matter
-        return torch.empty(_shape_beside(geometry, used, inputs), device="meta")
-    values = {source: _value_of(geometry, source, inputs) for source in used.all_input_nodes}
-    return geometry.graph.call(geometry.nodes[used], values)
-
-
-def _shape_beside(geometry: Geometry, node: fx.Node, inputs: dict[fx.Node, Any]) -> tuple[int, ...]:
-    """The shape of a node's value for the rows and the region that the inputs have."""
-    near, value = next((n, v) for n, v in inputs.items() if isinstance(v, Tensor))
-    shape = [value.shape[0], *geometry.fields[node].shape[1:]]
-    # A crop meets only operations that keep the map: a size read anywhere is that of the crop.
-    if value.shape[1:] != geometry.fields[near].shape[1:]:
-        for dim, like in zip(geometry.map_dims(node), geometry.map_dims(near), strict=True):
-            shape[dim] = value.shape[like]
-    return tuple(shape)
+from pipeline.models.operations import Windows
+from pipeline.models.run_node import run_node
 
 
 def switches(
@@ -67,11 +31,11 @@ def switches(
         pad: rows and columns of padding before the first position of ``value``.
 
     Returns:
-        uint8 [N, C, rows, columns], int32 for windows of more than 256 places: row-major place in
-        the window, the first of equal maxima.
+        uint8 [N, C, rows, columns], int32 for windows of more than 256 positions: the row-major
+        index in the window, of the first of equal maxima.
     """
     after = [
-        (count - 1) * window.stride + window.reach + 1 - before - size
+        window.input_size(count) - before - size
         for count, window, before, size in zip(
             positions, windows, pad, value.shape[2:], strict=True
         )
@@ -82,7 +46,7 @@ def switches(
 
 
 def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
-    """The maximum of each window that fits into ``value``, and its place: see `switches`."""
+    """The maximum of each window that fits into ``value``, and its switch: see `switches`."""
     down, across = windows
     maxima, index = F.max_pool2d(
         value,
@@ -95,20 +59,20 @@ def pooled(value: Tensor, windows: Windows) -> tuple[Tensor, Tensor]:
     # A table of the few distances within a window is several times faster than dividing.
     steps = _steps(windows, value.shape[3], value.device)
     kind = torch.uint8 if len(steps) <= 256 else torch.int32
-    farthest = down.reach * value.shape[3] + across.reach
+    farthest = (down.extent - 1) * value.shape[3] + across.extent - 1
     known = torch.zeros(farthest + 1, dtype=kind, device=value.device)
     known[steps] = torch.arange(len(steps), device=value.device).to(kind)
-    distances = index.sub_(_first_places(windows, index, value.shape[3]))
+    distances = index.sub_(_first_positions(windows, index, value.shape[3]))
     return maxima, _look_up(known, distances)
 
 
 def _steps(windows: Windows, width: int, device: torch.device) -> Tensor:
-    """How far each place of a window lies from its first, in a map of rows of ``width``."""
+    """How far each position of a window lies from its first, in a flat map of that width."""
     down, across = (torch.arange(w.size, device=device) * w.dilation for w in windows)
     return (down[:, None] * width + across).flatten()
 
 
-def _first_places(windows: Windows, like: Tensor, width: int) -> Tensor:
+def _first_positions(windows: Windows, like: Tensor, width: int) -> Tensor:
     """Where each window begins in a map of rows of ``width``, int64 [rows, columns]."""
     down, across = (
         torch.arange(count, device=like.device) * window.stride
@@ -125,19 +89,19 @@ def _look_up(table: Tensor, index: Tensor) -> Tensor:
     return table.index_select(0, flat).view(rows.shape).permute(0, 3, 1, 2)
 
 
-def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
-    """Each value goes back to the place where the maximum was; zero elsewhere (ZF 2.1).
+def unpool(signal: Tensor, chosen: Tensor, windows: Windows) -> Tensor:
+    """Each value goes back to where the maximum was; zero elsewhere (ZF 2.1).
 
     Args:
         signal: [n, C, rows, columns].
-        places: of the same shape, see `switches`.
+        chosen: of the same shape, see `switches`.
         windows: down and across.
     """
     if not signal.is_cpu:  # torch's own kernel adds in any order there
-        return _unpool_in_turn(signal, places, windows)
+        return _unpool_in_turn(signal, chosen, windows)
     down, across = windows
     like = empty_input(signal, windows, channels=signal.shape[1])
-    index = _look_up(_steps(windows, like.shape[3], signal.device), places)
+    index = _look_up(_steps(windows, like.shape[3], signal.device), chosen)
     return torch.ops.aten.max_pool2d_with_indices_backward(  # type: ignore[no-any-return]
         signal,
         like,
@@ -146,33 +110,32 @@ def unpool(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
         (0, 0),
         (down.dilation, across.dilation),
         False,  # noqa: FBT003 - ceil_mode
-        index.add_(_first_places(windows, signal, like.shape[3])),
+        index.add_(_first_positions(windows, signal, like.shape[3])),
     )
 
 
-def _unpool_in_turn(signal: Tensor, places: Tensor, windows: Windows) -> Tensor:
+def _unpool_in_turn(signal: Tensor, chosen: Tensor, windows: Windows) -> Tensor:
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
-    for k, part in enumerate(window_places(result, signal, windows)):
-        part.add_(torch.where(places == k, signal, 0))
+    for k, view in enumerate(window_slices(result, signal, windows)):
+        view.add_(torch.where(chosen == k, signal, 0))
     return result
 
 
-def spread_evenly(signal: Tensor, windows: Windows) -> Tensor:
-    """The transpose of a sum over windows: every place of a window gets its value."""
+def sum_pool_transpose(signal: Tensor, windows: Windows) -> Tensor:
+    """The transpose of a sum over windows: every position of a window gets its value."""
     if signal.shape[2:] == (1, 1):
-        size = [window.reach + 1 for window in windows]
+        size = [window.extent for window in windows]
         return signal.expand(*signal.shape[:2], *size).contiguous()
     result = empty_input(signal, windows, channels=signal.shape[1]).zero_()
-    for part in window_places(result, signal, windows):
-        part.add_(signal)
+    for view in window_slices(result, signal, windows):
+        view.add_(signal)
     return result
 
 
 def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
     """Uninitialised memory for all input positions that the signal's positions read."""
     sizes = [
-        (count - 1) * window.stride + window.reach + 1
-        for count, window in zip(signal.shape[2:], windows, strict=True)
+        window.input_size(count) for count, window in zip(signal.shape[2:], windows, strict=True)
     ]
     return torch.empty(
         (len(signal), channels, *sizes),
@@ -182,77 +145,26 @@ def empty_input(signal: Tensor, windows: Windows, *, channels: int) -> Tensor:
     )
 
 
-def window_places(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
-    """The places of ``result`` that lie at place k of every window, for k in row-major order."""
+def window_slices(result: Tensor, signal: Tensor, windows: Windows) -> list[Tensor]:
+    """Views of ``result``: the k-th has position k of every window, k in row-major order."""
     down, across = windows
     rows = (signal.shape[2] - 1) * down.stride + 1
     columns = (signal.shape[3] - 1) * across.stride + 1
     return [
         result[:, :, y : y + rows : down.stride, x : x + columns : across.stride]
-        for y in range(0, down.reach + 1, down.dilation)
-        for x in range(0, across.reach + 1, across.dilation)
+        for y in range(0, down.extent, down.dilation)
+        for x in range(0, across.extent, across.dilation)
     ]
 
 
-def average_counts(
-    geometry: Geometry, node: Node, region: Region, positions: tuple[Tensor, Tensor]
-) -> Tensor:
-    """What an average pool divides by at each output position.
-
-    Returns:
-        int64 [n, 1, rows, columns]; n is 1 where the region is the whole map, and all are 1 where
-        one number holds everywhere.
-    """
-    windows = geometry.windows(node)
-    if windows is None:
-        raise ValueError(f"{node.name} has no even windows")
-    arguments = arguments_of(node.fx, node.kind, geometry.graph.module)
-    if arguments.get("divisor_override"):
-        return torch.tensor(arguments["divisor_override"]).reshape(1, 1, 1, 1)
-    counts_padding = bool(arguments.get("count_include_pad", True))
-    source = geometry.data_inputs(node.fx)[0]
-    counts = []
-    for window, span, p, length in zip(
-        windows, (region.down, region.across), positions, geometry.map_size(source), strict=True
-    ):
-        seeds = p[:1] if region.whole else p
-        first = span.starts(seeds)[:, None] + torch.arange(span.size, device=p.device)
-        first = first * window.stride - window.padding
-        last = (first + window.size).clamp(max=length + window.padding)
-        if not counts_padding:
-            first, last = first.clamp(min=0), last.clamp(max=length)
-        # Positions outside the map have no window; they are masked, but must not divide by 0.
-        counts.append((last - first).clamp(min=1))
-    return (counts[0][:, :, None] * counts[1][:, None, :])[:, None]
-
-
-def convolution(geometry: Geometry, node: Node) -> dict[str, Any]:
-    """``weight``, ``bias``, ``stride``, ``dilation`` and ``groups`` of a convolution."""
-    module = geometry.graph.module
-    arguments = arguments_of(node.fx, node.kind, module)
-    if node.fx.op == "call_module":
-        own = module.get_submodule(str(node.fx.target))
-        arguments |= {"weight": own.weight, "bias": own.bias}
-    names = ("weight", "bias", "stride", "dilation", "groups")
-    return {name: call_static(geometry, arguments.get(name)) for name in names}
-
-
-def call_static(geometry: Geometry, value: Any) -> Any:
-    """A parameter, whether it stands in the graph as a node or as itself."""
-    if not isinstance(value, fx.Node):
-        return value
-    values = {used: call_static(geometry, used) for used in value.all_input_nodes}
-    return geometry.graph.call(geometry.nodes[value], values)
-
-
 def rectify(signal: Tensor, rule: str, slope: Tensor | None) -> Tensor:
-    """An activation function on the way down.
+    """An activation function's effect on the backward signal.
 
     Args:
         signal: from above; it is overwritten and returned, as fresh memory costs more than this.
         rule: deconvnet: ReLU on the signal (ZF 2.1). guided: that, and the forward's gate.
             gradient: the slope of the forward.
-        slope: the activation's derivative on the way up; None for the deconvnet.
+        slope: the activation's derivative in the forward pass; None for the deconvnet.
     """
     if rule != "gradient":
         signal.clamp_(min=0)
@@ -285,7 +197,7 @@ def pull_back(
     """
     with torch.enable_grad():
         leaves = {source: value.detach().requires_grad_() for source, value in inputs.items()}
-        result = call_with(geometry, node, dict(leaves))
+        result = run_node(geometry, node, dict(leaves))
         if isinstance(signal, dict):
             results = [result[index] for index in signal]
             signals = list(signal.values())

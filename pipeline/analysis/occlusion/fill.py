@@ -1,7 +1,7 @@
-"""What an occluding window shows instead of the picture.
+"""What an occluding window shows in place of the picture: a colour, or a blur of it.
 
-The invariant: a fill is a whole frame, made from the picture or from a colour in pixel space, so
-that a window of it is cut as a window of the picture is.
+A fill is a whole frame, made from the picture or from a colour in pixel space, so that a window of
+it is cut as a window of the picture is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What a probability map says in a few numbers: how far p falls, where, and whether on the object.
+"""Numbers that summarise a probability map: how far p falls, where, and whether on the object.
 
-The invariant: every number is of one picture and one window, and none depends on another picture.
+p is the target class's probability with the window at each position (ZF 4.2, fig. 7d). Every number
+is of one picture and one window size, and none depends on another picture.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.analysis.occlusion.grid import Grid
-from pipeline.models.receptive_field import Ints
+from schemas.arrays import Bools, Floats, Ints
 
 Box = tuple[float, float, float, float]
 """y0, x0, y1, x1, half-open, in input-frame pixels; may reach outside the frame."""
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """The columns of occlude/pictures that sum a map up; see `schemas.tables`."""
+class MapMetrics:
+    """The columns of occlude/pictures that summarise a map; see `schemas.tables`.
+
+    Attributes:
+        largest_drop: ``p_clean - min(p)`` over the windows (ZF 4.2), -1 to 1; below 0 where every
+            window raises p. NaN where no p is a number.
+        drop_y_px, drop_x_px: upper left corner of that window, the first of equal ones.
+        half_area: share of the pixels that windows cover where the mean p of the windows over the
+            pixel is at most ``p_clean / 2``, 0 to 1; NaN where no p is a number.
+        changed: share of the windows that change the predicted class, 0 to 1 (ZF 4.2, fig. 7e).
+        drop_inside: share of the drop that falls on the object, 0 to 1: a pixel's drop is
+            ``max(mean(p_clean - p), 0)`` over the windows that cover it; its sum inside the boxes
+            over its sum in the frame. None without a box in the frame, or where nothing drops.
+        pointed: the pointing game (Zhang et al. 2016, "Top-down Neural Attention by Excitation
+            Backprop"): whether the middle of the window with the largest drop lies in a box. None
+            without a box in the frame, or where no p is a number.
+    """
 
     largest_drop: float
     drop_y_px: int
@@ -33,14 +47,14 @@ class Numbers:
     pointed: bool | None
 
 
-def sum_up(
+def summarise(
     p: Floats,
     predicted: Ints,
     clean: tuple[float, int],
     grid: Grid,
     boxes: Sequence[Box] = (),
-) -> Numbers:
-    """The numbers of one picture.
+) -> MapMetrics:
+    """The metrics of one picture under one window size.
 
     Args:
         p: float64 [windows], probability of the target; a window where it is NaN counts only in
@@ -48,10 +62,10 @@ def sum_up(
         predicted: int64 [windows].
         clean: p of the target and the predicted class without a window.
         grid: the windows.
-        boxes: of the object; none known: empty.
+        boxes: of the object; empty where none is known.
 
     Returns:
-        The numbers; ``largest_drop`` and ``half_area`` are NaN where no p is a number.
+        The metrics; each one's formula stands in `MapMetrics`.
     """
     lowest = int(np.where(np.isnan(p), np.inf, p).argmin())
     largest_drop = clean[0] - float(p[lowest])
@@ -63,7 +77,7 @@ def sum_up(
     inside = _mask(boxes, grid.frame_px)
     known = bool(inside.any()) and not math.isnan(largest_drop)
     centre = (y + grid.size[0] // 2, x + grid.size[1] // 2)
-    return Numbers(
+    return MapMetrics(
         largest_drop=largest_drop,
         drop_y_px=y,
         drop_x_px=x,
@@ -82,7 +96,7 @@ def pixel_means(values: Floats, grid: Grid) -> Floats:
         grid: the windows.
 
     Returns:
-        float64 [frame_px, frame_px]; NaN where no window comes.
+        float64 [frame_px, frame_px]; NaN where no window covers the pixel.
     """
     missing = np.isnan(values)
     totals = _pixel_sums(np.where(missing, 0.0, values), grid)
@@ -104,8 +118,8 @@ def _pixel_sums(values: Floats, grid: Grid) -> Floats:
     return sums
 
 
-def _mask(boxes: Sequence[Box], frame_px: int) -> NDArray[np.bool_]:
-    """The pixels whose middle lies in a box."""
+def _mask(boxes: Sequence[Box], frame_px: int) -> Bools:
+    """The pixels whose centre lies in a box, bool [frame_px, frame_px]."""
     inside = np.zeros((frame_px, frame_px), dtype=bool)
     for box in boxes:
         y0, x0, y1, x1 = (min(max(math.ceil(edge - 0.5), 0), frame_px) for edge in box)

@@ -1,6 +1,7 @@
-"""The windows of one axis in classes that change much the same share of every map.
+"""Group the windows of one axis so that those of a group change about equally much of every map.
 
-The invariant: the classes are a matter of counted cost, and each is as dear as its dearest window.
+Windows of a group are computed with areas of one size, that of the largest, so grouping trades
+wasted positions for fewer, larger batches.
 """
 
 from __future__ import annotations
@@ -8,37 +9,40 @@ from __future__ import annotations
 import numpy as np
 from torch import fx
 
-from pipeline.models.affected_regions import Reach
-from pipeline.models.flops import NodeCosts
-from pipeline.models.receptive_field import Ints
+from pipeline.models.affected_regions import IntervalArray
+from pipeline.models.flops import CostCounter
+from schemas.arrays import Ints
 
 
-def classes_along(
-    costs: NodeCosts,
-    reaches: dict[fx.Node, tuple[Reach, int]],
+def groups_along(
+    costs: CostCounter,
+    intervals: dict[fx.Node, tuple[IntervalArray, int]],
     count: int,
     most: int,
 ) -> list[Ints]:
-    """Windows of one axis in classes whose footprints have much the same sizes.
+    """Groups of the windows of one axis whose affected regions have about the same sizes.
 
     Positions near a border change less of a map. The windows are sorted by the work along the
-    axis; cutting that order into classes, each as dear as its dearest, is a dynamic programme.
+    axis; a dynamic programme cuts that order into groups, where every window of a group costs as
+    much as its most expensive one.
 
     Args:
         costs: of the network's nodes.
-        reaches: by node, what each window changes of its map along the axis, and the axis: 0 is y.
+        intervals: by node, what each window changes of its map along the axis, and the axis (0: y).
         count: windows along the axis.
-        most: classes.
+        most: groups at most.
 
     Returns:
-        The classes' windows, ascending; together range(count).
+        The groups' windows, int64 and ascending; together range(count).
     """
     sizes, weights = [], []
-    for node, (reach, axis) in reaches.items():
+    for node, (interval, axis) in intervals.items():
         if node in costs.channels:
             other = costs.geometry.map_size(node)[1 - axis]
-            sizes.append(reach.sizes)
-            weights.append(costs.dense(node) / max(1, costs.geometry.map_size(node)[axis]) / other)
+            sizes.append(interval.sizes)
+            weights.append(
+                costs.frame_work(node) / max(1, costs.geometry.map_size(node)[axis]) / other
+            )
     table = np.array(sizes, dtype=np.float64)
     mean = table.mean(axis=1)
     own = np.array(weights) * mean

@@ -9,14 +9,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
-Ints = npt.NDArray[np.int64]
+from schemas.arrays import Ints
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""A footprint holds every position that a window changes, and in a chain no other."""
+"""An affected region holds every position that a window changes, and in a chain no other."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.affected_regions import Reach, footprints, map_of
+from pipeline.models.affected_regions import IntervalArray, affected_regions, map_of
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
 from pipeline.models.operations import Window
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 from tests.families import Family
 from tests.tiny_nets import small
 
@@ -20,12 +20,12 @@ SIDE = 64
 
 def geometry_of(module: nn.Module, side: int) -> Geometry:
     graph = Graph(module.eval())
-    return Geometry(graph, trace_fields(graph, side))
+    return Geometry(graph, trace_receptive_fields(graph, side))
 
 
-def reach_of(starts: list[int], size: int) -> Reach:
+def intervals_of(starts: list[int], size: int) -> IntervalArray:
     low = np.array(starts, dtype=np.int64)
-    return Reach(low, low + size)
+    return IntervalArray(low, low + size)
 
 
 def changed(
@@ -46,10 +46,10 @@ def maps_of(geometry: Geometry, image: Tensor) -> dict[torch.fx.Node, Tensor]:
     found: dict[torch.fx.Node, Tensor] = {}
 
     def keep(node: torch.fx.Node, value: object, _: object) -> None:
-        if node in geometry.fields and isinstance(value, Tensor):
+        if node in geometry.layouts and isinstance(value, Tensor):
             found[node] = value.clone()
 
-    names = [node.name for node in geometry.graph.nodes if node.fx in geometry.fields]
+    names = [node.name for node in geometry.graph.nodes if node.fx in geometry.layouts]
     with torch.no_grad():
         geometry.graph.program(names).visit(image, keep)
     return found
@@ -66,20 +66,20 @@ def by_position(geometry: Geometry, node: torch.fx.Node, different: Tensor) -> T
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize(("size", "dilation"), [(1, 1), (3, 1), (3, 2), (5, 1)])
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_reach_through_a_window_is_what_reads_any_of_it(
+def test_intervals_through_a_window_is_what_reads_any_of_it(
     stride: int, size: int, dilation: int, padding: int
 ):
     window, length = Window(size, stride, padding, dilation), 20
-    positions = (length + 2 * padding - window.reach - 1) // stride + 1
+    positions = (length + 2 * padding - window.extent) // stride + 1
     starts = list(range(length - 3))
 
-    found = reach_of(starts, 4).through(window, positions)
+    found = intervals_of(starts, 4).through(window, positions)
 
     for i, start in enumerate(starts):
         reading = [
             o
             for o in range(positions)
-            if o * stride - padding <= start + 3 and o * stride - padding + window.reach >= start
+            if o * stride - padding <= start + 3 and o * stride - padding + window.extent > start
         ]
         if reading:
             assert (found.low[i], found.high[i]) == (reading[0], reading[-1] + 1)
@@ -88,14 +88,14 @@ def test_reach_through_a_window_is_what_reads_any_of_it(
             assert found.sizes[i] == 1
 
 
-def test_footprint_of_a_chain_is_exactly_what_changes():
+def test_affected_region_of_a_chain_is_exactly_what_changes():
     geometry = geometry_of(small().double(), 24)
     for y, x in ((0, 0), (9, 4), (18, 18)):
-        prints = footprints(geometry, reach_of([y], 6), reach_of([x], 6))
+        regions = affected_regions(geometry, intervals_of([y], 6), intervals_of([x], 6))
         different = changed(geometry, 24, (y, x, 6, 6))
         for name in ("conv1", "relu1", "pool1", "conv2"):
             node = geometry.graph.node(name).fx
-            down, across = prints[node].down, prints[node].across
+            down, across = regions[node].down, regions[node].across
             rows, columns = different[node].any(dim=1), different[node].any(dim=0)
             # A ReLU and a maximum may hide a change at the rim, a convolution does not.
             exact = name.startswith("conv")
@@ -104,21 +104,21 @@ def test_footprint_of_a_chain_is_exactly_what_changes():
                 assert axis.low[0] <= places[0]
                 assert places[-1] < axis.high[0]
                 assert not exact or (axis.low[0], axis.high[0]) == (places[0], places[-1] + 1)
-        assert prints[geometry.graph.node("pool").fx].whole
+        assert regions[geometry.graph.node("pool").fx].whole
 
 
-def test_footprints_of_every_family_hold_what_changes(family: Family):
+def test_affected_regions_of_every_family_hold_what_changes(family: Family):
     module = family.build(signed=True).double()
     side = max(SIDE, family.narrow) if family.frame != 64 else 64
     geometry = geometry_of(module, side)
     for y, x in ((0, 3), (side // 2, side // 3), (side - 9, side - 9)):
-        prints = footprints(geometry, reach_of([y], 9), reach_of([x], 9))
+        regions = affected_regions(geometry, intervals_of([y], 9), intervals_of([x], 9))
         for node, different in changed(geometry, side, (y, x, 9, 9)).items():
-            if node not in prints:
+            if node not in regions:
                 continue
             height, width = map_of(geometry, node)
             outside = torch.ones(height, width, dtype=torch.bool)
-            down, across = prints[node].down, prints[node].across
+            down, across = regions[node].down, regions[node].across
             outside[down.low[0] : down.high[0], across.low[0] : across.high[0]] = False
             assert not bool((different & outside).any()), node
-    assert any(not each.whole for each in prints.values())
+    assert any(not each.whole for each in regions.values())

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-from pipeline.models.flops import NodeCosts, read_size
+from pipeline.models.flops import CostCounter
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 from tests.tiny_nets import small
 
 
-def costs() -> NodeCosts:
+def costs() -> CostCounter:
     graph = Graph(small().eval())
-    return NodeCosts(Geometry(graph, trace_fields(graph, 24)))
+    return CostCounter(Geometry(graph, trace_receptive_fields(graph, 24)))
 
 
 def test_weights_are_the_multiply_adds_of_one_position():
@@ -25,27 +25,39 @@ def test_work_grows_with_positions_and_with_what_is_read():
     found = costs()
     conv = found.geometry.graph.node("conv2").fx
 
-    assert found.of(conv, 4, 25) > found.of(conv, 2, 25) > found.of(conv, 2, 9) > 0
-    bare = found.of(conv, 10, 0) - found.of(conv, 0, 0)
+    assert found.work(conv, 4, 25) > found.work(conv, 2, 25) > found.work(conv, 2, 9) > 0
+    bare = found.work(conv, 10, 0) - found.work(conv, 0, 0)
     assert bare >= 10 * found.weights[conv]
 
 
-def test_dense_work_is_that_of_every_position():
+def test_frame_work_is_that_of_every_position():
     found = costs()
     graph = found.geometry.graph
     conv = graph.node("conv1").fx
 
-    assert found.dense(conv) == found.of(conv, 24 * 24, 24 * 24)
+    assert found.frame_work(conv) == found.work(conv, 24 * 24, 24 * 24)
 
 
 def test_read_size_counts_the_windows_padding_too():
     found = costs()
     geometry = found.geometry
 
-    assert read_size(geometry, geometry.graph.node("conv1"), (1, 1)) == 9
-    assert read_size(geometry, geometry.graph.node("conv2"), (2, 3)) == 5 * 7
-    assert read_size(geometry, geometry.graph.node("relu1"), (2, 3)) == 6
+    assert found.read_size(geometry.graph.node("conv1"), (1, 1)) == 9
+    assert found.read_size(geometry.graph.node("conv2"), (2, 3)) == 5 * 7
+    assert found.read_size(geometry.graph.node("relu1"), (2, 3)) == 6
 
 
 def test_overhead_of_a_batch_counts_calls_and_weights():
-    assert costs().overhead() > 0
+    assert costs().batch_overhead() > 0
+
+
+def test_multiply_adds_of_a_frame_are_those_of_every_layer_below():
+    assert costs().frame_macs("relu1") == 24 * 24 * 6 * 3 * 9
+    assert costs().frame_macs("fc") > costs().frame_macs("relu2") > costs().frame_macs("relu1")
+
+
+def test_multiply_adds_of_a_crop_are_those_of_its_regions():
+    found = costs()
+
+    assert found.crop_macs(found.geometry.dependency("relu1")) == 6 * 3 * 9
+    assert found.crop_macs(found.geometry.dependency("fc")) == float("inf")

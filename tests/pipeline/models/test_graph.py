@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.feature_extraction import get_graph_node_names
 
-from pipeline.models.graph import Graph, TraceError
+from pipeline.models.graph import Graph
+from schemas.errors import TraceError
 
 
 def images(side: int, count: int = 2) -> Tensor:

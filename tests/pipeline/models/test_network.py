@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from pipeline.models.graph import Graph, TraceError
+from pipeline.models.graph import Graph
 from pipeline.models.load import published_preprocess
-from pipeline.models.network import HookedNetwork, TracedNetwork, open_network, select_layers
-from schemas.errors import LayerError, ModelError
+from pipeline.models.network import HookedNetwork, TracedNetwork, open_network
+from schemas.errors import LayerError, ModelError, TraceError
 from schemas.specs import LayerSelection, ModelSpec
 
 
@@ -68,7 +68,7 @@ def test_layer_maps_equal_torchvisions_features(family_named: Callable[[str], An
     for layer in layers.values():
         found = layer.maps(seen[layer.name])
         assert torch.equal(found, wanted[layer.name].reshape(found.shape))
-        assert found.shape == (2, layer.units, *layer.field.map_size)
+        assert found.shape == (2, layer.units, *layer.layout.map_size)
 
 
 def test_layer_maps_of_channels_last_values_have_channels_first(
@@ -85,7 +85,7 @@ def test_layer_maps_of_channels_last_values_have_channels_first(
     seen, _ = values_of(network, [name], batch)
 
     assert (layer.kind, wanted.shape) == ("gelu", (2, 16, 16, 384))
-    assert layer.field.channel_dims == (3,)
+    assert layer.layout.channel_dims == (3,)
     assert torch.equal(layer.maps(seen[name]), wanted.permute(0, 3, 1, 2))
 
 
@@ -158,7 +158,7 @@ def test_default_layers_count_functional_activations():
 
 
 def select(network: Any, **selection: tuple[str, ...]) -> list[str]:
-    return [layer.name for layer in select_layers(network, LayerSelection(**selection))]
+    return [layer.name for layer in network.select(LayerSelection(**selection))]
 
 
 @pytest.fixture
@@ -174,18 +174,18 @@ def chain() -> TracedNetwork:
     return open_network(nn.Sequential(parts).eval(), 8)
 
 
-def test_select_layers_without_words_takes_the_default(chain: TracedNetwork):
+def test_select_without_words_takes_the_default(chain: TracedNetwork):
     assert select(chain) == ["relu1", "relu2", "fc"]
     assert select(chain, exclude=("relu*",)) == ["fc"]
 
 
-def test_select_layers_by_glob_takes_any_node_in_the_networks_order(chain: TracedNetwork):
+def test_select_by_glob_takes_any_node_in_the_networks_order(chain: TracedNetwork):
     assert select(chain, include=("relu2", "conv*")) == ["conv1", "conv2", "relu2"]
     assert select(chain, include=("*1",), exclude=("relu?",)) == ["conv1"]
     assert select(chain, include=("[!ci]*",)) == ["relu1", "relu2", "flatten", "fc"]
 
 
-def test_select_layers_by_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
+def test_select_by_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
     with pytest.raises(LayerError, match=r"'rleu2' matches no layer of the model; nearest: relu2"):
         select(chain, include=("rleu2",))
     with pytest.raises(LayerError, match="'pool9' matches no layer"):
@@ -194,12 +194,25 @@ def test_select_layers_by_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
         select(chain, include=("RELU1",))
 
 
-def test_select_layers_that_leaves_none_is_refused(chain: TracedNetwork):
+def test_select_that_leaves_none_is_refused(chain: TracedNetwork):
     with pytest.raises(LayerError, match="the selection leaves no layer"):
         select(chain, include=("relu1",), exclude=("relu*",))
 
 
-def test_select_layers_of_a_node_that_cannot_be_scanned_says_why():
+def test_layer_by_name_is_that_one_and_a_misspelt_name_lists_near_ones(chain: TracedNetwork):
+    assert chain.layer("conv2") is chain.layers[3]
+    with pytest.raises(LayerError, match=r"no layer 'rleu2'; nearest: relu2"):
+        chain.layer("rleu2")
+
+
+def test_geometry_is_made_once_and_knows_every_layer(chain: TracedNetwork):
+    assert chain.geometry is chain.geometry
+    assert {chain.geometry.graph.node(layer.name).fx for layer in chain.layers} <= set(
+        chain.geometry.layouts
+    )
+
+
+def test_select_of_a_node_that_cannot_be_scanned_says_why():
     class Grown(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -221,7 +234,7 @@ def test_layers_of_transformers_are_readable_by_their_channels(transformer: Any)
     seen, scores = values_of(network, [layer.name for layer in chosen], images(transformer.frame))
 
     for layer in chosen:
-        assert layer.maps(seen[layer.name]).shape == (2, layer.units, *layer.field.map_size)
+        assert layer.maps(seen[layer.name]).shape == (2, layer.units, *layer.layout.map_size)
     assert scores.shape == (2, 10)
     assert network.note is None
 
@@ -248,16 +261,17 @@ def test_untraceable_model_is_hooked_and_says_so():
     network = open_network(module, 16)
 
     assert isinstance(network, HookedNetwork)
+    assert network.geometry is None
     assert "Branching cannot be traced" in network.note
     assert "scanned by hooks, boxes are the whole frame" in network.note
     found = [(layer.name, layer.kind, layer.units, layer.position) for layer in network.layers]
     assert found == [("act", "relu", 4, 0), ("act_1", "relu", 6, 1), ("output", "output", 2, 2)]
-    assert [layer.field.map_size for layer in network.layers] == [(14, 14), (12, 12), (1, 1)]
+    assert [layer.layout.map_size for layer in network.layers] == [(14, 14), (12, 12), (1, 1)]
     assert [layer.activation for layer in network.layers] == [True, True, False]
     assert all(layer.default for layer in network.layers)
     for layer in network.layers:
         assert layer.boxes(*np.zeros((3, 1), np.int64)).tolist() == [[0, 0, 16, 16]]
-        assert "cannot be traced" in layer.field.whole
+        assert "cannot be traced" in layer.layout.whole_frame
 
 
 def test_untraceable_model_runs_as_it_is_and_shows_the_asked_layers():
@@ -431,7 +445,7 @@ def test_every_torchvision_name_has_exact_boxes_or_a_reason():
 
         assert layers[-1].units == 1000, name
         assert len(layers) >= 8, name
-        whole = {layer.field.whole for layer in layers if layer.field.whole}
+        whole = {layer.layout.whole_frame for layer in layers if layer.layout.whole_frame}
         if whole:
             reasons[name] = whole
         else:

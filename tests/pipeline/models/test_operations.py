@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -136,9 +137,23 @@ def test_window_that_is_not_known_is_a_reason(found: Any, size: tuple[int, int],
     assert reason in windows(found, size)
 
 
-def test_window_reaches_from_its_first_to_its_last_position():
-    assert Window(size=3, stride=2, padding=1, dilation=4).reach == 8
-    assert Window(size=1, stride=1, padding=0, dilation=7).reach == 0
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(size=3, stride=2, padding=1, dilation=4),
+        Window(size=1, stride=1, padding=0, dilation=7),
+        Window(size=2, stride=3, padding=2, dilation=1),
+    ],
+)
+def test_window_reads_from_its_start_on_as_many_positions_as_it_says(window: Window):
+    def reads(output: int) -> list[int]:
+        first = output * window.stride - window.padding
+        return [first + j * window.dilation for j in range(window.size)]
+
+    assert window.extent == reads(0)[-1] - reads(0)[0] + 1
+    assert window.input_start(5) == reads(5)[0]
+    assert window.input_start(np.array([5, 0])).tolist() == [reads(5)[0], reads(0)[0]]
+    assert window.input_size(4) == reads(8)[-1] - reads(5)[0] + 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A field tells for every element of a value the pixels that fed it, whatever moved it there."""
+"""A layout tells for every element of a value the pixels that fed it, whatever moved it there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.operations import Window
-from pipeline.models.receptive_field import Axis, Field, coordinates, read_coordinates
+from pipeline.models.receptive_field import Axis, Layout, coordinates, read_coordinates
 
 ROWS, COLUMNS = 6, 4
 
@@ -21,28 +21,28 @@ def axis(dim: int | None, stride: int, low: list[int], size: int) -> Axis:
     return Axis(dim, stride, lows, lows + size)
 
 
-def maps(channels: int, first: int = 0, stride: int = 2) -> Field:
+def maps(channels: int, first: int = 0, stride: int = 2) -> Layout:
     """[1, channels, 6, 4]; every channel sees another part of the frame."""
     low = [first - 3 * c for c in range(channels)]
     down, across = axis(2, stride, low, 5), axis(3, stride + 1, [v + 1 for v in low], 7)
-    return Field((1, channels, ROWS, COLUMNS), (1,), down, across)
+    return Layout((1, channels, ROWS, COLUMNS), (1,), down, across)
 
 
-def boxes(field: Field) -> Tensor:
+def boxes(layout: Layout) -> Tensor:
     """y0, x0, y1, x1 of every element, [4, *shape], one element at a time."""
-    result = torch.zeros((4, *field.shape), dtype=torch.int64)
-    for place in np.ndindex(*field.shape):
-        channel = tuple(place[dim] for dim in field.channel_dims)
-        for row, side in enumerate((field.down, field.across)):
+    result = torch.zeros((4, *layout.shape), dtype=torch.int64)
+    for place in np.ndindex(*layout.shape):
+        channel = tuple(place[dim] for dim in layout.channel_dims)
+        for row, side in enumerate((layout.down, layout.across)):
             start = 0 if side.dim is None else place[side.dim] * side.stride
             result[(row, *place)] = start + int(side.low[channel])
             result[(row + 2, *place)] = start + int(side.high[channel])
     return result
 
 
-def moved(operation: Callable[..., Any], *fields: Field) -> Any:
-    """The operation on each field's coordinates, as the tracer runs it."""
-    places = coordinates(list(fields))
+def moved(operation: Callable[..., Any], *layouts: Layout) -> Any:
+    """The operation on each layout's coordinates, as the tracer runs it."""
+    places = coordinates(list(layouts))
     results = [operation(*(place[i : i + 1] for place in places)) for i in range(3)]
     if isinstance(results[0], Tensor):
         return torch.stack(results)
@@ -81,11 +81,11 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_read_coordinates_of_a_move_keep_every_elements_box(name: str):
     source = maps(4)
 
-    field = read_coordinates(moved(MOVES[name], source), [source])
+    layout = read_coordinates(moved(MOVES[name], source), [source])
 
     wanted = torch.stack([MOVES[name](plane) for plane in boxes(source)])
-    assert field.shape == tuple(wanted.shape[1:])
-    assert torch.equal(boxes(field), wanted)
+    assert layout.shape == tuple(wanted.shape[1:])
+    assert torch.equal(boxes(layout), wanted)
 
 
 JOINS: dict[str, Callable[..., Tensor]] = {
@@ -99,11 +99,11 @@ JOINS: dict[str, Callable[..., Tensor]] = {
 def test_read_coordinates_of_joined_branches_keep_each_ones_boxes(name: str):
     sources = [maps(3), maps(3, first=11)]
 
-    field = read_coordinates(moved(JOINS[name], *sources), sources)
+    layout = read_coordinates(moved(JOINS[name], *sources), sources)
 
     planes = zip(*(boxes(source) for source in sources), strict=True)
     wanted = torch.stack([JOINS[name](*pair) for pair in planes])
-    assert torch.equal(boxes(field), wanted)
+    assert torch.equal(boxes(layout), wanted)
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_axis_through_a_window_to_one_position_has_no_dimension():
     assert axis(2, 2, [0], 4).through(Window(3, 1, 0, 1), positions=1).dim is None
 
 
-def test_axis_union_is_the_hull_of_each_channel():
-    union = axis(2, 2, [0, 10], 4).union(axis(2, 2, [-3, 12], 5))
+def test_axis_hull_is_the_hull_of_each_channel():
+    union = axis(2, 2, [0, 10], 4).hull(axis(2, 2, [-3, 12], 5))
 
     assert (union.low.tolist(), union.high.tolist()) == ([-3, 10], [4, 17])
 
@@ -165,19 +165,19 @@ def test_axis_mixed_is_the_hull_of_each_group():
     assert mixed.high.tolist() == [14, 14, 14, 8, 8, 8]
 
 
-def test_axis_spread_is_the_hull_of_each_channels_neighbours():
-    spread = axis(2, 2, [0, 10, 3, 4], 4).spread(before=2, after=1)
+def test_axis_over_neighbours_is_the_hull_of_each_channels_neighbours():
+    spread = axis(2, 2, [0, 10, 3, 4], 4).over_neighbours(before=2, after=1)
 
     assert spread.low.tolist() == [0, 0, 0, 3]
     assert spread.high.tolist() == [14, 14, 14, 14]
 
 
 def test_field_of_maps_tells_its_layout():
-    field = maps(4)
+    layout = maps(4)
 
-    assert (field.channels, field.map_size) == (4, (ROWS, COLUMNS))
-    assert field.is_standard
-    assert field.readable
+    assert (layout.channels, layout.map_size) == (4, (ROWS, COLUMNS))
+    assert layout.is_standard
+    assert layout.readable
 
 
 def test_field_of_other_layouts_is_not_standard():
@@ -186,19 +186,19 @@ def test_field_of_other_layouts_is_not_standard():
     half = read_coordinates(moved(MOVES["half a channel shuffle"], source), [source])
     flat = read_coordinates(moved(MOVES["flattened"], source), [source])
 
-    assert [field.is_standard for field in (last, half, flat)] == [False] * 3
-    assert [field.readable for field in (last, half, flat)] == [True, False, True]
+    assert [layout.is_standard for layout in (last, half, flat)] == [False] * 3
+    assert [layout.readable for layout in (last, half, flat)] == [True, False, True]
     assert (half.channels, half.map_size) == (4, (ROWS, COLUMNS))
     assert (flat.channels, flat.map_size) == (4 * ROWS * COLUMNS, (1, 1))
 
 
-def test_field_is_aligned_only_with_the_same_places():
+def test_layout_is_aligned_only_with_the_same_positions():
     source = maps(4)
     turned = read_coordinates(moved(MOVES["turned"], source), [source])
 
     assert source.aligned_with(maps(4, first=9))
     assert not source.aligned_with(maps(4, stride=4))
     assert not source.aligned_with(turned)
-    square = Field((1, 4, 4, 4), (1,), axis(2, 2, [0] * 4, 3), axis(3, 2, [0] * 4, 3))
-    across = Field((1, 4, 4, 4), (1,), axis(3, 2, [0] * 4, 3), axis(2, 2, [0] * 4, 3))
+    square = Layout((1, 4, 4, 4), (1,), axis(2, 2, [0] * 4, 3), axis(3, 2, [0] * 4, 3))
+    across = Layout((1, 4, 4, 4), (1,), axis(3, 2, [0] * 4, 3), axis(2, 2, [0] * 4, 3))
     assert not square.aligned_with(across)

@@ -74,7 +74,9 @@ def test_boxes_of_every_family_equal_the_gradients_support(
             cases += 3
 
     assert wrong == []
-    assert {layer.name: layer.field.whole for layer in layers if layer.field.whole} == {}
+    assert {
+        layer.name: layer.layout.whole_frame for layer in layers if layer.layout.whole_frame
+    } == {}
     assert len(layers) >= 8
     print(f"{family.name}: {len(layers)} layers, {cases} cases of layer, unit and position")
 
@@ -176,14 +178,14 @@ def small(name: str) -> tuple[nn.Module, Layer]:
     """A small net and its last layer, on a frame of 24 pixels."""
     module = fill((SMALL | DILATED)[name]())
     network = open_network(module, 24)
-    assert isinstance(network, TracedNetwork)
+    assert network.geometry is not None
     layer = network.layers[-1]
-    assert (layer.name, layer.field.whole) == (network.graph.output, None)
+    assert (layer.name, layer.layout.whole_frame) == (network.graph.output, None)
     return module, layer
 
 
 def all_positions(layer: Layer) -> list[tuple[int, int]]:
-    height, width = layer.field.map_size
+    height, width = layer.layout.map_size
     return [(y, x) for y in range(height) for x in range(width)]
 
 
@@ -260,7 +262,7 @@ def test_box_that_cannot_be_exact_is_the_frame_with_the_reason(name: str):
     layer = open_network(module.eval(), 24).layers[-1]
 
     assert layer.name == "last"
-    assert reason in layer.field.whole
+    assert reason in layer.layout.whole_frame
     boxes = layer.boxes(np.array([0, 1]), np.array([0, 2]), np.array([1, 0]))
     assert boxes.tolist() == [[0, 0, 24, 24]] * 2
 
@@ -269,15 +271,15 @@ def test_transformers_have_the_frame_as_box_and_the_reason(transformer: Any):
     network = open_network(transformer.build(signed=False), transformer.frame)
     layers = [layer for layer in network.layers if layer.default]
 
-    assert isinstance(network, TracedNetwork)
+    assert network.geometry is not None
     assert layers
     assert layers[-1].units == 10
     for layer in layers:
-        if layer.field.whole is None:  # what stands before the first attention
+        if layer.layout.whole_frame is None:  # what stands before the first attention
             assert max(layer.field_size) <= transformer.frame
         else:
             assert layer.boxes(*np.zeros((3, 1), np.int64)).tolist() == [[0, 0, 64, 64]]
-    assert layers[-1].field.whole
+    assert layers[-1].layout.whole_frame
 
 
 def deep(build: Callable[[], nn.Module], frame_px: int) -> dict[str, Layer]:
@@ -311,7 +313,7 @@ def test_field_equals_the_one_worked_out_by_hand(
     layer = deep(build, 224)[name]
 
     assert layer.field_size == (size, size)
-    assert (layer.field.down.stride, layer.field.across.stride) == (stride, stride)
+    assert (layer.layout.down.stride, layer.layout.across.stride) == (stride, stride)
     assert layer.boxes(*np.array([[5], [2], [0]])).tolist() == [
         [2 * stride + first, first, 2 * stride + first + size, first + size]
     ]
@@ -321,9 +323,9 @@ def test_field_of_a_pooled_or_linear_layer_is_the_frame():
     layers = deep(models.resnet50, 224)
 
     for name in ("avgpool", "flatten", "fc"):
-        field = layers[name].field
-        assert (layers[name].field_size, field.map_size) == ((224, 224), (1, 1))
-        assert (field.down.stride, field.across.stride, field.whole) == (0, 0, None)
+        layout = layers[name].layout
+        assert (layers[name].field_size, layout.map_size) == ((224, 224), (1, 1))
+        assert (layout.down.stride, layout.across.stride, layout.whole_frame) == (0, 0, None)
 
 
 def test_gate_marks_what_follows_and_leaves_its_box_alone():
@@ -335,9 +337,9 @@ def test_gate_marks_what_follows_and_leaves_its_box_alone():
 
     layers = {layer.name: layer for layer in open_network(module.eval(), 24).layers}
 
-    gated = {name: layer.field.gated for name, layer in layers.items()}
+    gated = {name: layer.layout.gated for name, layer in layers.items()}
     assert (gated["before"], gated["gate.scale_activation"]) == (False, False)
     assert (gated["gate.mul"], gated["after"]) == (True, True)
     assert layers["gate.scale_activation"].field_size == (24, 24)
     assert (layers["gate.mul"].field_size, layers["after"].field_size) == ((5, 5), (7, 7))
-    assert layers["after"].field.whole is None
+    assert layers["after"].layout.whole_frame is None

@@ -21,7 +21,7 @@ from pipeline.data.image_rows import list_rows, number_rows
 from pipeline.data.loader import Batch
 from pipeline.models.layer import Layer
 from pipeline.models.network import open_network
-from pipeline.models.receptive_field import Axis, Field
+from pipeline.models.receptive_field import Axis, Layout
 from pipeline.stages import scan_tables
 from pipeline.store.encode import decode, encode
 from schemas.jobs.scan import (
@@ -44,8 +44,8 @@ def layer(name: str, units: int, height: int, width: int, *, position: int = 0) 
     """A layer whose unit c sees the box of 3 + c pixels around every second pixel."""
     low = -1 - np.arange(units)
     down, across = (Axis(dim, 2, low, np.full(units, 2)) for dim in (2, 3))
-    field = Field((1, units, height, width), (1,), down, across)
-    return Layer(name, position, "relu", field, default=True)
+    layout = Layout((1, units, height, width), (1,), down, across)
+    return Layer(name, position, "relu", layout, default=True)
 
 
 def scanned(

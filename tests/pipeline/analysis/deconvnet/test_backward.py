@@ -1,4 +1,4 @@
-"""The way down equals the deconvnet written from its definition, on crops and on whole frames."""
+"""The backward pass equals the deconvnet written from its definition, on crops and frames."""
 
 from __future__ import annotations
 

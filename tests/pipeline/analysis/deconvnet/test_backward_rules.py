@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.analysis.deconvnet.backward_rules import Descent, NodeTransposes
-from pipeline.analysis.deconvnet.forward import Rule, WayUp
+from pipeline.analysis.deconvnet.backward_rules import BackwardRules, BackwardState
+from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 SIDE = 12
 
@@ -31,25 +31,25 @@ class Net(nn.Module):
         return self.last(both).mean((2, 3))
 
 
-def transposes(rule: Rule = "deconvnet") -> tuple[NodeTransposes, Geometry]:
+def transposes(rule: Rule = "deconvnet") -> tuple[BackwardRules, Geometry]:
     graph = Graph(Net().eval())
-    geometry = Geometry(graph, trace_fields(graph, SIDE))
-    return NodeTransposes(WayUp(geometry, rule)), geometry
+    geometry = Geometry(graph, trace_receptive_fields(graph, SIDE))
+    return BackwardRules(ForwardRecorder(geometry, rule)), geometry
 
 
-def descent_from(geometry: Geometry, layer: str, y: int, x: int) -> Descent:
-    cone = geometry.cone(layer)
+def state_from(geometry: Geometry, layer: str, y: int, x: int) -> BackwardState:
+    dependency = geometry.dependency(layer)
     seeds = (torch.tensor([y]), torch.tensor([x]))
-    return Descent(cone, torch.tensor([0]), seeds, torch.ones(1), {}, None)
+    return BackwardState(dependency, torch.tensor([0]), seeds, torch.ones(1), {}, None)
 
 
 def test_filtered_signal_at_a_corner_is_zero_in_the_padding():
     own, geometry = transposes()
     node = geometry.graph.node("second")
-    descent = descent_from(geometry, "second", 0, 0)
-    region = descent.cone.regions[node.fx]
+    state = state_from(geometry, "second", 0, 0)
+    region = state.dependency.regions[node.fx]
 
-    ((source, found),) = own(node, region, torch.ones(1, 4, 1, 1), descent).items()
+    ((source, found),) = own(node, region, torch.ones(1, 4, 1, 1), state).items()
 
     assert geometry.nodes[source].name == "relu"
     assert found.shape[2:] == (3, 3)
@@ -62,22 +62,22 @@ def test_filtered_signal_at_a_corner_is_zero_in_the_padding():
 def test_reads_of_a_convolution_are_what_its_signal_covers():
     own, geometry = transposes()
     node = geometry.graph.node("second")
-    descent = descent_from(geometry, "second", 5, 6)
-    region = descent.cone.regions[node.fx]
+    state = state_from(geometry, "second", 5, 6)
+    region = state.dependency.regions[node.fx]
 
     found = own.reads(node, region)
 
     assert (found.down.first, found.down.size) == (-1, 3)
-    assert found == own.up.reads(node, region)
+    assert found == own.recorder.reads(node, region)
 
 
 def test_sum_gives_each_branch_memory_of_its_own():
     own, geometry = transposes()
     node = geometry.graph.node("add")
-    descent = descent_from(geometry, "add", 5, 5)
+    state = state_from(geometry, "add", 5, 5)
     signal = torch.ones(1, 4, 1, 1)
 
-    found = own(node, descent.cone.regions[node.fx], signal, descent)
+    found = own(node, state.dependency.regions[node.fx], signal, state)
 
     first, second = found.values()
     first.add_(1)
@@ -87,10 +87,10 @@ def test_sum_gives_each_branch_memory_of_its_own():
 def test_concatenation_splits_the_signal_by_channels():
     own, geometry = transposes()
     node = geometry.graph.node("cat")
-    descent = descent_from(geometry, "cat", 5, 5)
+    state = state_from(geometry, "cat", 5, 5)
     signal = torch.arange(8.0).view(1, 8, 1, 1)
 
-    found = own(node, descent.cone.regions[node.fx], signal, descent)
+    found = own(node, state.dependency.regions[node.fx], signal, state)
 
     assert [part.flatten().tolist() for part in found.values()] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
@@ -98,10 +98,10 @@ def test_concatenation_splits_the_signal_by_channels():
 def test_average_spreads_its_signal_evenly():
     own, geometry = transposes()
     node = geometry.graph.node("pool")
-    descent = descent_from(geometry, "pool", 2, 2)
+    state = state_from(geometry, "pool", 2, 2)
     signal = torch.full((1, 8, 1, 1), 4.0)
 
-    ((_, found),) = own(node, descent.cone.regions[node.fx], signal, descent).items()
+    ((_, found),) = own(node, state.dependency.regions[node.fx], signal, state).items()
 
     assert found.shape[2:] == (2, 2)
     assert (found == 1).all()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from pipeline.analysis.deconvnet.conv_transpose import filter_transpose, weighted
+from pipeline.analysis.deconvnet.conv_transpose import conv_transpose, weighted
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -40,7 +40,7 @@ def test_filter_transpose_is_the_adjoint_of_the_convolution(name: str):
     out = F.conv2d(value, padding=0, **parameters)
     signal = noise(*out.shape, seed=1)
 
-    found = filter_transpose(parameters)(signal, (0, 0), None)
+    found = conv_transpose(parameters)(signal, (0, 0), None)
 
     reached = value[:, :, : found.shape[2], : found.shape[3]]
     assert (out * signal).sum() == pytest.approx(float((reached * found).sum()), rel=1e-12)
@@ -51,7 +51,7 @@ def test_filter_transpose_is_the_adjoint_of_the_convolution(name: str):
 def test_filter_transpose_cut_is_the_whole_without_its_rim(name: str, cut: tuple[int, int]):
     parameters = parameters_of(CONVOLUTIONS[name])
     signal = noise(2, 6, 7, 8)
-    transpose = filter_transpose(parameters)
+    transpose = conv_transpose(parameters)
 
     whole = transpose(signal, (0, 0), None)
 
@@ -64,18 +64,18 @@ def test_filter_transpose_leaves_the_signal_alone():
     signal = noise(2, 6, 7, 8)
     kept = signal.clone()
     for conv in CONVOLUTIONS.values():
-        filter_transpose(parameters_of(conv))(signal, (0, 0), None)
+        conv_transpose(parameters_of(conv))(signal, (0, 0), None)
 
     assert torch.equal(signal, kept)
 
 
 def test_weighted_of_a_lone_channel_equals_the_product_of_matrices():
-    matrix, lone = noise(6, 8), torch.tensor([5, 0, 2])
+    matrix, only_channel = noise(6, 8), torch.tensor([5, 0, 2])
     signal = torch.zeros(3, 4, 2, 6, dtype=torch.float64)
-    for row, channel in enumerate(lone.tolist()):
+    for row, channel in enumerate(only_channel.tolist()):
         signal[row, ..., channel] = noise(4, 2, seed=row)
 
-    found = weighted(signal, matrix, lone)
+    found = weighted(signal, matrix, only_channel)
 
     torch.testing.assert_close(found, weighted(signal, matrix, None), rtol=1e-12, atol=0)
 
@@ -83,11 +83,14 @@ def test_weighted_of_a_lone_channel_equals_the_product_of_matrices():
 @pytest.mark.parametrize("name", ["by position", "turned", "to few channels"])
 def test_filter_transpose_of_a_lone_channel_is_the_same(name: str):
     parameters = parameters_of(CONVOLUTIONS[name])
-    lone = torch.tensor([4, 1])
+    only_channel = torch.tensor([4, 1])
     signal = torch.zeros(2, 6, 5, 5, dtype=torch.float64)
     signal[0, 4], signal[1, 1] = noise(5, 5), noise(5, 5, seed=2)
-    transpose = filter_transpose(parameters)
+    transpose = conv_transpose(parameters)
 
     torch.testing.assert_close(
-        transpose(signal, (0, 0), lone), transpose(signal, (0, 0), None), rtol=1e-12, atol=1e-12
+        transpose(signal, (0, 0), only_channel),
+        transpose(signal, (0, 0), None),
+        rtol=1e-12,
+        atol=1e-12,
     )

@@ -1,4 +1,4 @@
-"""What the way up saves, and for which rule; crops save the same as whole frames."""
+"""What the forward pass saves, and for which rule; crops save the same as whole frames."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.analysis.deconvnet.forward import Rule, WayUp
-from pipeline.models.crops import take
-from pipeline.models.geometry import Geometry
-from pipeline.models.network import TracedNetwork, open_network
+from pipeline.analysis.deconvnet.forward import ForwardRecorder, Rule
+from pipeline.models.crops import crop
+from pipeline.models.network import open_network
 from schemas.errors import LayerError
 
 SIDE = 32
 
 
-def _up(rule: Rule, activation: nn.Module | None = None) -> WayUp:
+def _recorder(rule: Rule, activation: nn.Module | None = None) -> ForwardRecorder:
     torch.manual_seed(2)
     module = nn.Sequential(
         OrderedDict(
@@ -33,13 +32,14 @@ def _up(rule: Rule, activation: nn.Module | None = None) -> WayUp:
         )
     )
     network = open_network(module.double().eval(), SIDE)
-    assert isinstance(network, TracedNetwork)
-    return WayUp(Geometry(network.graph, network.fields), rule)
+    return ForwardRecorder(network.geometry, rule)
 
 
-def _saves(up: WayUp) -> dict[str, str]:
+def _saves(recorder: ForwardRecorder) -> dict[str, str]:
     return {
-        node.name: up.saves(node) for node in up.geometry.graph.nodes if node.fx.op == "call_module"
+        node.name: recorder.saves(node)
+        for node in recorder.geometry.graph.nodes
+        if node.fx.op == "call_module"
     }
 
 
@@ -51,8 +51,8 @@ def _saves(up: WayUp) -> dict[str, str]:
         ("gradient", "slope", "inputs"),
     ],
 )
-def test_way_up_saves_what_the_rule_needs(rule: Rule, relu: str, norm: str):
-    saves = _saves(_up(rule))
+def test_recorder_saves_what_the_rule_needs(rule: Rule, relu: str, norm: str):
+    saves = _saves(_recorder(rule))
 
     assert saves["relu1"] == saves["relu2"] == relu
     assert saves["pool1"] == "switches"
@@ -60,25 +60,27 @@ def test_way_up_saves_what_the_rule_needs(rule: Rule, relu: str, norm: str):
     assert {saves[name] for name in ("conv1", "conv2", "pool2", "flatten", "fc")} == {"nothing"}
 
 
-def test_way_up_of_a_smooth_activation_is_refused_but_for_the_gradient():
+def test_recorder_of_a_smooth_activation_is_refused_but_for_the_gradient():
     with pytest.raises(LayerError, match="relu1 is silu; take --rule gradient"):
-        _saves(_up("deconvnet", nn.SiLU()))
-    assert _saves(_up("gradient", nn.SiLU()))["relu1"] == "slope"
+        _saves(_recorder("deconvnet", nn.SiLU()))
+    assert _saves(_recorder("gradient", nn.SiLU()))["relu1"] == "slope"
 
 
-def test_way_up_on_crops_equals_the_whole_frame():
-    up = _up("deconvnet")
-    cone = up.geometry.cone("relu2")
+def test_recorder_on_crops_equals_the_whole_frame():
+    recorder = _recorder("deconvnet")
+    dependency = recorder.geometry.dependency("relu2")
     images = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)
     rows, y, x = [0, 1, 1, 0], torch.tensor([0, 7, 15, 8]), torch.tensor([15, 7, 0, 0])
     seen: dict[str, Tensor] = {}
-    region = next(reversed(cone.regions.values()))
+    region = next(reversed(dependency.regions.values()))
 
     with torch.no_grad():
-        up.on_frames(images, set(cone.regions), "relu2", lambda name, v: seen.update({name: v}))
+        recorder.record_frames(
+            images, set(dependency.regions), "relu2", lambda name, v: seen.update({name: v})
+        )
         starts = (region.down.starts(y), region.across.starts(x))
         size = (region.down.size, region.across.size)
-        crops = take(images, (2, 3), starts, size, rows)
-        _, values = up.on_crops(cone, crops, (y, x))
+        crops = crop(images, (2, 3), starts, size, rows)
+        _, values = recorder.record_crops(dependency, crops, (y, x))
 
     torch.testing.assert_close(values[:, :, 0, 0], seen["relu2"][rows, :, y, x], rtol=1e-12, atol=0)

@@ -19,9 +19,8 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 from torchvision.models.vgg import cfgs, make_layers
 
 from pipeline.analysis.deconvnet.projector import Projector, Targets
-from pipeline.models.graph import TraceError
 from pipeline.models.network import open_network
-from schemas.errors import LayerError
+from schemas.errors import LayerError, TraceError
 from tests.projecting import Place, Subject, images_of, largest_difference
 from tests.tiny_nets import forked, small
 
@@ -387,16 +386,16 @@ def test_project_takes_crops_below_and_shares_frames_above(monkeypatch: pytest.M
     ways: dict[str, list[str]] = {"crops": [], "frames": []}
     crops, frames = Projector._from_crops, Projector._from_frames
 
-    def on_crops(self: Projector, images: Tensor, name: str, part: Targets) -> object:
+    def record_crops(self: Projector, images: Tensor, name: str, part: Targets) -> object:
         ways["crops"].append(name)
         return crops(self, images, name, part)
 
-    def on_frames(self: Projector, images: Tensor, targets: dict[str, Targets]) -> object:
+    def record_frames(self: Projector, images: Tensor, targets: dict[str, Targets]) -> object:
         ways["frames"] += targets
         return frames(self, images, targets)
 
-    monkeypatch.setattr(Projector, "_from_crops", on_crops)
-    monkeypatch.setattr(Projector, "_from_frames", on_frames)
+    monkeypatch.setattr(Projector, "_from_crops", record_crops)
+    monkeypatch.setattr(Projector, "_from_frames", record_frames)
 
     low = subject.projector(*names).project(subject.images, every_target(subject, names[:2]))
     assert (ways["frames"], Counter(ways["crops"])) == ([], Counter(names[:2]))

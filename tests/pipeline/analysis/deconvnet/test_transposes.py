@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,17 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from pipeline.analysis.deconvnet.transposes import (
-    average_counts,
-    call_static,
-    call_with,
-    convolution,
     pull_back,
     rectify,
     slope_of,
-    spread_evenly,
+    sum_pool_transpose,
     switches,
     unpool,
 )
-from pipeline.models.geometry import Geometry, Region, Span
+from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph, Node
 from pipeline.models.operations import Window
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 Windows = tuple[Window, Window]
 
@@ -50,11 +44,7 @@ def cases(shared_data: Path) -> dict[str, Any]:
 def geometry_of(*layers: nn.Module, side: int = 12) -> tuple[Geometry, list[Node]]:
     """A chain's geometry and its nodes, the image first."""
     graph = Graph(nn.Sequential(*layers).double().eval())
-    return Geometry(graph, trace_fields(graph, side)), list(graph.nodes)
-
-
-WHOLE = Region(Span(0, 0, 12), Span(0, 0, 12), whole=True)
-NOWHERE = (torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    return Geometry(graph, trace_receptive_fields(graph, side)), list(graph.nodes)
 
 
 def test_switches_equal_the_published_case(cases: dict[str, Any]):
@@ -150,11 +140,11 @@ def test_switches_of_a_window_of_more_than_256_places_do_not_wrap():
 @pytest.mark.parametrize(
     ("size", "stride", "dilation"), [(2, 2, 1), (3, 2, 1), (3, 1, 2), (4, 5, 1)]
 )
-def test_spread_evenly_is_the_adjoint_of_the_sum_over_windows(
+def test_sum_pool_transpose_is_the_adjoint_of_the_sum_over_windows(
     size: int, stride: int, dilation: int
 ):
     signal, window = noise(2, 3, 4, 5), Window(size, stride, 0, dilation)
-    found = spread_evenly(signal, (window, window))
+    found = sum_pool_transpose(signal, (window, window))
     value = noise(*found.shape, seed=1)
 
     filters = torch.ones(3, 1, size, size, dtype=torch.float64)
@@ -162,33 +152,14 @@ def test_spread_evenly_is_the_adjoint_of_the_sum_over_windows(
     assert (sums * signal).sum() == pytest.approx(float((value * found).sum()), rel=1e-12)
 
 
-def test_spread_evenly_of_one_position_fills_its_window():
-    found = spread_evenly(torch.tensor([2.0, 3.0]).reshape(1, 2, 1, 1), windows_of(3, 1, across=2))
+def test_sum_pool_transpose_of_one_position_fills_its_window():
+    found = sum_pool_transpose(
+        torch.tensor([2.0, 3.0]).reshape(1, 2, 1, 1), windows_of(3, 1, across=2)
+    )
 
     assert found.shape == (1, 2, 3, 2)
     assert found[0, 0].unique().tolist() == [2]
     assert found[0, 1].unique().tolist() == [3]
-
-
-def test_convolution_of_a_functional_call_has_its_weights():
-    class Functional(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(noise(4, 3, 3, 3))
-
-        def forward(self, images: Tensor) -> Tensor:
-            return F.conv2d(images, self.weight * 2, stride=2)
-
-    net = Functional()
-    graph = Graph(net)
-    geometry = Geometry(graph, trace_fields(graph, 12))
-    node = next(node for node in graph.nodes if node.kind == "conv2d")
-
-    found = convolution(geometry, node)
-
-    assert torch.equal(found["weight"], net.weight * 2)
-    assert (found["bias"], found["stride"], found["groups"]) == (None, 2, 1)
-    assert call_static(geometry, 5) == 5
 
 
 @pytest.mark.parametrize(
@@ -225,79 +196,6 @@ def test_slope_of_an_activation_is_its_derivative(activation: nn.Module):
 
     assert torch.equal(found.double(), wanted)
     assert (found.dtype == torch.bool) == isinstance(activation, nn.ReLU | nn.ReLU6)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"padding": 1}, {"padding": 1, "count_include_pad": False},
-     {"padding": 1, "ceil_mode": True}, {"ceil_mode": True, "count_include_pad": False},
-     {"divisor_override": 4}],
-)  # fmt: skip
-def test_average_counts_are_what_the_pool_divides_by(options: dict[str, Any]):
-    pool = nn.AvgPool2d(3, 2, **options)
-    geometry, nodes = geometry_of(pool)
-    ones = torch.ones(1, 1, 12, 12, dtype=torch.float64)
-    size = pool(ones).shape[2]
-    whole = Region(Span(0, 0, size), Span(0, 0, size), whole=True)
-
-    counts = average_counts(geometry, nodes[1], whole, NOWHERE)
-    shares = spread_evenly(
-        (1 / counts.double()).expand(1, 1, size, size), geometry.windows(nodes[1])
-    )
-
-    value = ones.clone().requires_grad_()
-    (wanted,) = torch.autograd.grad(pool(value).sum(), value)
-    pad = options.get("padding", 0)
-    inside = shares[:, :, pad : pad + 12, pad : pad + 12]
-    assert torch.allclose(inside, wanted[:, :, : inside.shape[2], : inside.shape[3]], atol=1e-14)
-
-
-def test_average_counts_of_seeds_are_those_of_their_places():
-    pool = nn.AvgPool2d(3, 2, padding=1, count_include_pad=False)
-    geometry, nodes = geometry_of(pool)
-    whole = Region(Span(0, 0, 6), Span(0, 0, 6), whole=True)
-    every = average_counts(geometry, nodes[1], whole, NOWHERE)
-    y, x = torch.tensor([0, 5, 3]), torch.tensor([0, 2, 5])
-
-    found = average_counts(geometry, nodes[1], Region(Span(1, -1, 2), Span(1, 0, 1), False), (y, x))
-
-    assert found.shape == (3, 1, 2, 1)
-    assert found[:, 0, 1, 0].tolist() == every[0, 0, y, x].tolist()
-    assert found[0, 0, 0, 0] >= 1, "a place outside the map must not divide by nothing"
-
-
-def test_call_with_keeps_no_input_alive():
-    """A cycle would, until the collector comes by: a batch's maps are hundreds of megabytes."""
-    graph = Graph(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).eval())
-    geometry = Geometry(graph, trace_fields(graph, 8))
-    flatten = graph.nodes[-2]
-    value = torch.zeros(1, 4, 6, 6)
-    alive = weakref.ref(value)
-    gc.disable()
-    try:
-        call_with(geometry, flatten, {flatten.fx.all_input_nodes[0]: value})
-        del value
-        assert alive() is None
-    finally:
-        gc.enable()
-
-
-def test_call_with_reads_sizes_off_the_crop():
-    class Reshaping(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            rows, channels, height, width = images.size()
-            turned = images.view(rows, 1, channels, height, width).transpose(1, 2).contiguous()
-            return turned.view(rows, channels, height, width)
-
-    graph = Graph(Reshaping())
-    geometry = Geometry(graph, trace_fields(graph, 12))
-    last = [node for node in graph.nodes if node.kind == "view"][-1]
-    source = geometry.data_inputs(last.fx)[0]
-    crop = noise(5, 3, 1, 4, 2)
-
-    found = call_with(geometry, last, {source: crop})
-
-    assert torch.equal(found, crop.reshape(5, 3, 4, 2))
 
 
 def test_pull_back_equals_autograd_and_keeps_no_gradient():

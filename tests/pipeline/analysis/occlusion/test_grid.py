@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.analysis.occlusion.grid import Grid, windows_along
+from pipeline.analysis.occlusion.grid import Grid, require_fit, sliding_grid, windows_along
+from schemas.errors import SpecError
+from schemas.jobs.occlude import SlidingWindow
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,32 @@ def test_corners_go_row_by_row():
     grid = Grid(np.array([0, 5]), np.array([0, 2, 4]), (3, 2), 8)
 
     assert grid.corners.tolist() == [[0, 0], [0, 2], [0, 4], [5, 0], [5, 2], [5, 4]]
+
+
+def window(height: int, width: int) -> SlidingWindow:
+    return SlidingWindow(height_px=height, width_px=width, stride_px=4)
+
+
+def test_sliding_grid_ends_flush_with_the_border():
+    grid = sliding_grid(window(5, 6), 24)
+
+    assert grid.rows.tolist() == [0, 4, 8, 12, 16, 19]
+    assert grid.columns.tolist() == [0, 4, 8, 12, 16, 18]
+    assert (grid.size, grid.frame_px) == ((5, 6), 24)
+
+
+def test_covered_rows_and_columns_are_those_of_each_window():
+    down, across = Grid(np.array([0, 5]), np.array([0, 2, 4]), (3, 2), 8).covered
+
+    assert (down.low.tolist(), down.high.tolist()) == ([0, 5], [3, 8])
+    assert (across.low.tolist(), across.high.tolist()) == ([0, 2, 4], [2, 4, 6])
+
+
+@pytest.mark.parametrize("size", [(25, 3), (3, 25)])
+def test_window_larger_than_the_frame_is_refused(size: tuple[int, int]):
+    for refuse in (
+        lambda: require_fit([window(*size)], 24),
+        lambda: sliding_grid(window(*size), 24),
+    ):
+        with pytest.raises(SpecError, match=f"{size[0]} x {size[1]} pixels .* 24 x 24"):
+            refuse()

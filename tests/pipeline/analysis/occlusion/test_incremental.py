@@ -1,4 +1,4 @@
-"""Footprints alone give what whole forward passes give."""
+"""The affected areas alone give what whole forward passes give."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.analysis.occlusion.incremental import Incremental, joint
 from pipeline.analysis.occlusion.plan import Area, make_plan
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 from tests.families import CONVOLUTIONAL, Family
 from tests.reference import occluded
 from tests.tiny_nets import small
@@ -32,7 +32,7 @@ class Case:
         stride: int = 7,
     ) -> None:
         graph = Graph(module)
-        self.geometry = Geometry(graph, trace_fields(graph, side))
+        self.geometry = Geometry(graph, trace_receptive_fields(graph, side))
         rows, columns = (windows_along(side, own, stride) for own in window)
         self.grid = Grid(rows, columns, window, side)
         self.plan = make_plan(self.geometry, self.grid, live_bytes=8 * 2**20)
@@ -41,7 +41,7 @@ class Case:
     def scores(self, frame: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
         """Clean scores, and those of every window."""
         with torch.inference_mode():
-            clean, _ = self.engine.look(frame)
+            clean, _ = self.engine.record_clean(frame)
             return clean, self.engine.run(fill, lambda *_: None)
 
 
@@ -74,7 +74,7 @@ def test_scores_of_every_family_equal_whole_forward_passes(family: Family):
     module = family.build(signed=True).double()
     side = max(family.narrow, 49)
     graph = Graph(module)
-    watched = last_map(Geometry(graph, trace_fields(graph, side)))
+    watched = last_map(Geometry(graph, trace_receptive_fields(graph, side)))
     case = Case(module, side, watched, (8, 13), stride=17)
     frame, fill = frames(side, torch.float64)
 
@@ -93,17 +93,17 @@ def test_scores_of_a_small_net_equal_the_definition():
     windows = [(y, x, 5, 6) for y, x in case.grid.corners.tolist()]
     shown = torch.full((len(windows), 8), torch.nan, dtype=torch.float64)
     with torch.inference_mode():
-        _, value = case.engine.look(frame)
+        _, value = case.engine.record_clean(frame)
         maps = value[0].clone()
 
-        def seen(changed: Tensor, area: Area, numbers: np.ndarray) -> None:
+        def observe(changed: Tensor, area: Area, numbers: np.ndarray) -> None:
             for i, number in enumerate(numbers):
                 whole = maps.clone()
                 rows = slice(area.top[i], area.top[i] + area.height)
                 whole[:, rows, area.left[i] : area.left[i] + area.width] = changed[i]
                 shown[number] = whole.sum(dim=(1, 2))
 
-        found = case.engine.run(fill, seen)
+        found = case.engine.run(fill, observe)
 
     scores, sums = occluded(module, frame, fill, windows, module.relu2)
     torch.testing.assert_close(found, scores, rtol=1e-12, atol=1e-12)
@@ -161,12 +161,12 @@ def test_watched_layer_behind_the_joint_is_shown_whole():
     frame, fill = frames(24)
     shown: dict[int, Tensor] = {}
 
-    def seen(value: Tensor, area: Area, numbers: np.ndarray) -> None:
+    def observe(value: Tensor, area: Area, numbers: np.ndarray) -> None:
         assert (area.height, area.width) == (1, 1)
         shown.update(zip(numbers.tolist(), value, strict=True))
 
     with torch.inference_mode():
-        case.engine.look(frame)
-        case.engine.run(fill, seen)
+        case.engine.record_clean(frame)
+        case.engine.run(fill, observe)
 
     assert sorted(shown) == list(range(len(case.grid.corners)))

@@ -1,4 +1,4 @@
-"""Numbers of a map against loops over pixels and windows, in float64."""
+"""Metrics of a map against loops over pixels and windows, in float64."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.analysis.occlusion.grid import Grid, windows_along
-from pipeline.analysis.occlusion.metrics import pixel_means, sum_up
+from pipeline.analysis.occlusion.metrics import pixel_means, summarise
 
 SIDE = 15
 
@@ -43,13 +43,13 @@ def test_pixel_means_are_over_the_windows_that_cover_each(grid: Grid):
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_sum_up_equals_the_definitions(grid: Grid):
+def test_summarise_equals_the_definitions(grid: Grid):
     random = np.random.default_rng(1)
     p = random.random(len(grid.corners)) * 0.6
     predicted = random.integers(0, 2, len(p))
     box = (2.0, 3.0, 9.0, 11.0)
 
-    found = sum_up(p, predicted, (0.5, 1), grid, [box])
+    found = summarise(p, predicted, (0.5, 1), grid, [box])
 
     means = by_hand(p, grid)
     seen = ~np.isnan(means)
@@ -65,46 +65,46 @@ def test_sum_up_equals_the_definitions(grid: Grid):
     assert found.pointed == (2 <= centre[0] < 9 and 3 <= centre[1] < 11)
 
 
-def test_sum_up_of_equal_drops_takes_the_first():
+def test_summarise_of_equal_drops_takes_the_first():
     grid = grid_of(4, 4, 4)
     p = np.full(len(grid.corners), 0.2)
     p[[3, 7]] = 0.1
 
-    found = sum_up(p, np.zeros(len(p), np.int64), (0.3, 0), grid)
+    found = summarise(p, np.zeros(len(p), np.int64), (0.3, 0), grid)
 
     assert (found.drop_y_px, found.drop_x_px) == tuple(grid.corners[3])
 
 
 @pytest.mark.parametrize("boxes", [[], [(20.0, 20.0, 30.0, 30.0)]])
-def test_sum_up_without_a_box_in_the_frame_says_nothing_of_it(
+def test_summarise_without_a_box_in_the_frame_says_nothing_of_it(
     boxes: list[tuple[float, float, float, float]],
 ):
     grid = grid_of(4, 4, 4)
     p = np.linspace(0.1, 0.2, len(grid.corners))
 
-    found = sum_up(p, np.zeros(len(p), np.int64), (0.3, 0), grid, boxes)
+    found = summarise(p, np.zeros(len(p), np.int64), (0.3, 0), grid, boxes)
 
     assert (found.drop_inside, found.pointed) == (None, None)
 
 
-def test_sum_up_without_any_drop_has_no_share_of_it():
+def test_summarise_without_any_drop_has_no_share_of_it():
     grid = grid_of(4, 4, 4)
     p = np.full(len(grid.corners), 0.4)
 
-    found = sum_up(p, np.zeros(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
+    found = summarise(p, np.zeros(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
 
     assert found.drop_inside is None
     assert found.pointed is True
     assert found.largest_drop == pytest.approx(-0.1)
 
 
-def test_sum_up_joins_boxes_that_overlap():
+def test_summarise_joins_boxes_that_overlap():
     grid = grid_of(3, 3, 3)
     p = np.full(len(grid.corners), 0.1)
     predicted = np.zeros(len(p), np.int64)
     left, right = (0.0, 0.0, 15.0, 9.0), (0.0, 6.0, 15.0, 15.0)
 
-    assert sum_up(p, predicted, (0.3, 0), grid, [left, right]).drop_inside == pytest.approx(1.0)
+    assert summarise(p, predicted, (0.3, 0), grid, [left, right]).drop_inside == pytest.approx(1.0)
 
 
 def test_pixel_means_leave_out_what_is_no_number():
@@ -130,11 +130,11 @@ def _covers(grid: Grid, window: int, y: int, x: int) -> bool:
     return bool(top <= y < top + grid.size[0] and left <= x < left + grid.size[1])
 
 
-def test_sum_up_where_no_p_is_a_number_says_so():
+def test_summarise_where_no_p_is_a_number_says_so():
     grid = grid_of(4, 4, 4)
     p = np.full(len(grid.corners), np.nan)
 
-    found = sum_up(p, np.ones(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
+    found = summarise(p, np.ones(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
 
     assert np.isnan(found.largest_drop)
     assert np.isnan(found.half_area)
@@ -142,21 +142,21 @@ def test_sum_up_where_no_p_is_a_number_says_so():
     assert (found.drop_inside, found.pointed) == (None, None)
 
 
-def test_sum_up_of_a_p_that_never_moves_finds_exactly_no_drop():
+def test_summarise_of_a_p_that_never_moves_finds_exactly_no_drop():
     grid = grid_of(4, 4, 1)
     p = np.full(len(grid.corners), 0.1 + 0.2)
 
-    found = sum_up(p, np.zeros(len(p), np.int64), (0.1 + 0.2, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
+    found = summarise(p, np.zeros(len(p), np.int64), (0.1 + 0.2, 0), grid, [(0.0, 0.0, 15.0, 15.0)])
 
     assert found.drop_inside is None
     assert found.half_area == 0.0
 
 
 @pytest.mark.parametrize(("edge", "pixels"), [(2.5, 2), (2.51, 3), (3.49, 3), (1.5, 1)])
-def test_sum_up_takes_the_pixels_whose_middle_lies_in_a_box(edge: float, pixels: int):
+def test_summarise_takes_the_pixels_whose_middle_lies_in_a_box(edge: float, pixels: int):
     grid = grid_of(1, 1, 1)
     p = np.full(len(grid.corners), 0.1)
 
-    found = sum_up(p, np.zeros(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, edge, 15.0)])
+    found = summarise(p, np.zeros(len(p), np.int64), (0.3, 0), grid, [(0.0, 0.0, edge, 15.0)])
 
     assert found.drop_inside == pytest.approx(pixels / SIDE)

@@ -14,22 +14,15 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torchvision import models
 
+from pipeline.analysis.occlusion.dense import Dense
 from pipeline.analysis.occlusion.grid import Grid, windows_along
 from pipeline.analysis.occlusion.incremental import Incremental
 from pipeline.analysis.occlusion.metrics import pixel_means
-from pipeline.analysis.occlusion.occluder import (
-    Dense,
-    Occluder,
-    Occlusion,
-    bytes_of_a_frame,
-    require_fit,
-    softmax,
-)
+from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.analysis.occlusion.plan import make_plan
-from pipeline.models.geometry import Geometry
 from pipeline.models.load import load_model
-from pipeline.models.network import HookedNetwork, Network, TracedNetwork, open_network
-from schemas.errors import ModelError, SpecError
+from pipeline.models.network import Network, open_network
+from schemas.errors import ModelError
 from schemas.jobs.occlude import SlidingWindow
 from schemas.specs import ModelSpec
 from tests.families import CONVOLUTIONAL, Family
@@ -46,10 +39,9 @@ def window(height: int = 5, width: int = 6, stride: int = 4) -> SlidingWindow:
 def occluder(
     network: Network, layer: str, own: SlidingWindow, engine: str, batch_bytes: int = 2**20
 ) -> Occluder:
-    known = {each.name: each for each in network.layers}
-    side = 224 if len(known) > 20 else SIDE
+    side = 224 if len(network.layers) > 20 else SIDE
     return Occluder(
-        network, known[layer], own, frame_px=side, engine=engine, batch_bytes=batch_bytes
+        network, network.layer(layer), own, frame_px=side, engine=engine, batch_bytes=batch_bytes
     )
 
 
@@ -83,7 +75,7 @@ def test_occlude_equals_the_definition(engine: str, batch_bytes: int):
 def test_engines_agree_in_fp32_over_every_family(family: Family):
     side = max(family.narrow, 65)
     network = open_network(family.build(signed=True), side)
-    layer = [x for x in network.layers if x.activation and x.default and x.field.map_size[0] > 1][
+    layer = [x for x in network.layers if x.activation and x.default and x.layout.map_size[0] > 1][
         -1
     ]
     frame, fill = frames(side)
@@ -103,13 +95,6 @@ def test_engines_agree_in_fp32_over_every_family(family: Family):
         decided = best - second > 1e-5
         assert np.array_equal(p.argmax(axis=1)[decided], wanted.argmax(axis=1)[decided])
         assert found.unit == dense.unit
-
-
-def test_grid_ends_flush_with_the_border():
-    own = occluder(open_network(small().eval(), SIDE), "relu2", window(5, 6, 4), "dense")
-
-    assert own.grid.rows.tolist() == [0, 4, 8, 12, 16, 19]
-    assert own.grid.columns.tolist() == [0, 4, 8, 12, 16, 18]
 
 
 def test_occlude_leaves_the_frame_alone():
@@ -138,7 +123,7 @@ class _Branching(nn.Module):
 def test_occlude_of_a_network_that_cannot_be_traced_is_dense():
     frame, fill = frames()
     network = open_network(_Branching().eval(), SIDE)
-    assert isinstance(network, HookedNetwork)
+    assert network.geometry is None
 
     own = occluder(network, "net.relu2", window(), "auto")
 
@@ -149,23 +134,10 @@ def test_occlude_of_a_network_that_cannot_be_traced_is_dense():
         occluder(network, "net.relu2", window(), "incremental")
 
 
-@pytest.mark.parametrize("size", [(25, 3), (3, 25)])
-def test_window_larger_than_the_frame_is_refused(size: tuple[int, int]):
-    with pytest.raises(SpecError, match=f"{size[0]} x {size[1]} pixels .* 24 x 24"):
-        require_fit([window(*size)], SIDE)
-
-
-def test_bytes_of_a_frame_count_what_lives_at_once():
-    """conv1 and relu1 in place of each other's: two maps of 6 x 24 x 24, and the frame."""
-    network = open_network(small().eval(), SIDE)
-
-    assert bytes_of_a_frame(network) == 4 * (2 * 6 * 24 * 24 + 3 * 24 * 24)
-
-
 @pytest.mark.parametrize("engine", ["dense", "incremental"])
 def test_occlude_keeps_the_maps_of_a_batch_within_a_fifth_of_its_bytes(engine: str):
     network = open_network(models.resnet18(weights=None).eval(), 96)
-    layer = next(layer for layer in network.layers if layer.name == "layer4.1.relu_1")
+    layer = network.layer("layer4.1.relu_1")
     frame, fill = frames(96)
     peaks = []
     for batch_bytes in (5 * 2**21, 5 * 2**25):
@@ -284,21 +256,19 @@ def test_occlude_equals_captum_s_own_test_case(shared_data: Path, case: str, eng
     images = [torch.tensor(image)[None, None] for image in wanted["inputs"]]
     for own in (0, 1):
         network = open_network(_CaptumNet(images[1 - own]).eval(), 4)
-        assert isinstance(network, TracedNetwork)
-        layer = next(each for each in network.layers if each.name == "relu")
+        layer = network.layer("relu")
         size = (wanted["windows"][own][0], wanted["windows"][own][1])
         sides = zip(size, wanted["strides"][own], strict=True)
         rows, columns = (windows_along(4, side, step) for side, step in sides)
         grid = Grid(rows, columns, size, 4)
-        geometry = Geometry(network.graph, network.fields)
-        plan = make_plan(geometry, grid, live_bytes=2**20)
+        plan = make_plan(network.geometry, grid, live_bytes=2**20)
         runs = {
             "dense": lambda: Dense(network, layer, grid, 2**20),  # noqa: B023
-            "incremental": lambda: Incremental(geometry, plan, "relu"),  # noqa: B023
+            "incremental": lambda: Incremental(network.geometry, plan, "relu"),  # noqa: B023
         }[engine]()
 
         with torch.inference_mode():
-            clean, _ = runs.look(images[own].expand(1, 3, 4, 4))
+            clean, _ = runs.record_clean(images[own].expand(1, 3, 4, 4))
             scores = runs.run(torch.zeros(1, 3, 4, 4), lambda *_: None)
 
         drop = clean[0, wanted["target"]] - scores[:, wanted["target"]]

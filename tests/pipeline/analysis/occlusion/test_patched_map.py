@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.analysis.occlusion.patched_map import LOWEST, ZERO, Pool, reading_of
+from pipeline.analysis.occlusion.patched_map import LOWEST, ZERO, PatchedMap, gather_index
 from pipeline.analysis.occlusion.plan import Area
 
 
@@ -35,11 +35,11 @@ def test_gather_takes_changes_then_the_clean_map_then_padding(outside: int, valu
     own = area([(0, 0), (2, 3), (4, 6)], 3, 3)
     wanted = area([(-2, -1), (1, 2), (3, 4)], 6, 7)
     changed = torch.randn(3, 5, 3, 3)
-    pool = Pool((1, 5, 7, 9), (2, 3), room=27)
-    pool.set_clean(clean)
+    patched = PatchedMap((1, 5, 7, 9), (2, 3), capacity=27)
+    patched.set_clean(clean)
 
-    pool.set_changed(changed)
-    found = pool.gather(reading_of(wanted, own, (7, 9), outside))
+    patched.set_changed(changed)
+    found = patched.gather(gather_index(wanted, own, (7, 9), outside))
 
     assert torch.equal(found, by_hand(clean, changed, own, wanted, value))
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -48,23 +48,23 @@ def test_gather_takes_changes_then_the_clean_map_then_padding(outside: int, valu
 def test_gather_of_the_clean_map_alone_sees_no_change():
     clean = torch.randn(1, 2, 6, 6)
     wanted = area([(0, 1), (4, 4)], 2, 2)
-    pool = Pool((1, 2, 6, 6), (2, 3), room=0)
-    pool.set_clean(clean)
+    patched = PatchedMap((1, 2, 6, 6), (2, 3), capacity=0)
+    patched.set_clean(clean)
 
-    found = pool.gather(reading_of(wanted, None, (6, 6), ZERO))
+    found = patched.gather(gather_index(wanted, None, (6, 6), ZERO))
 
     assert torch.equal(found[0], clean[0, :, 0:2, 1:3])
     assert torch.equal(found[1], clean[0, :, 4:6, 4:6])
 
 
 def test_set_clean_again_replaces_the_map_of_the_frame_before():
-    pool = Pool((1, 1, 3, 3), (2, 3), room=0)
-    reading = reading_of(area([(0, 0)], 3, 3), None, (3, 3), ZERO)
-    pool.set_clean(torch.zeros(1, 1, 3, 3))
+    patched = PatchedMap((1, 1, 3, 3), (2, 3), capacity=0)
+    index = gather_index(area([(0, 0)], 3, 3), None, (3, 3), ZERO)
+    patched.set_clean(torch.zeros(1, 1, 3, 3))
 
-    pool.set_clean(torch.ones(1, 1, 3, 3))
+    patched.set_clean(torch.ones(1, 1, 3, 3))
 
-    assert pool.gather(reading).sum() == 9
+    assert patched.gather(index).sum() == 9
 
 
 def test_gather_keeps_another_layout_of_the_value():
@@ -72,11 +72,11 @@ def test_gather_keeps_another_layout_of_the_value():
     clean = torch.randn(1, 4, 5, 6)
     changed = torch.randn(2, 2, 2, 6)
     own, wanted = area([(0, 0), (2, 3)], 2, 2), area([(0, 0), (1, 1)], 3, 4)
-    pool = Pool((1, 4, 5, 6), (1, 2), room=8)
-    pool.set_clean(clean)
-    pool.set_changed(changed)
+    patched = PatchedMap((1, 4, 5, 6), (1, 2), capacity=8)
+    patched.set_clean(clean)
+    patched.set_changed(changed)
 
-    found = pool.gather(reading_of(wanted, own, (4, 5), ZERO))
+    found = patched.gather(gather_index(wanted, own, (4, 5), ZERO))
 
     standard = by_hand(clean.permute(0, 3, 1, 2), changed.permute(0, 3, 1, 2), own, wanted, 0.0)
     assert torch.equal(found, standard.permute(0, 2, 3, 1))

@@ -6,10 +6,10 @@ from torchvision import models
 
 from pipeline.analysis.occlusion.grid import Grid, windows_along
 from pipeline.analysis.occlusion.plan import OcclusionPlan, make_plan
-from pipeline.models.affected_regions import Reach, footprints, map_of
+from pipeline.models.affected_regions import IntervalArray, affected_regions, map_of
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 SIDE = 96
 BYTES = 8 * 2**20
@@ -17,7 +17,7 @@ BYTES = 8 * 2**20
 
 def geometry_of(name: str) -> Geometry:
     graph = Graph(models.get_model(name, weights=None).eval())
-    return Geometry(graph, trace_fields(graph, SIDE))
+    return Geometry(graph, trace_receptive_fields(graph, SIDE))
 
 
 def grid_of(window: tuple[int, int], stride: int) -> Grid:
@@ -39,28 +39,28 @@ def test_plan_holds_every_window_once(planned: tuple[Geometry, Grid, OcclusionPl
     assert sorted(windows.tolist()) == list(range(len(grid.corners)))
 
 
-def test_areas_lie_in_their_maps_and_hold_the_footprints(
+def test_areas_lie_in_their_maps_and_hold_what_is_affected(
     planned: tuple[Geometry, Grid, OcclusionPlan],
 ):
     geometry, grid, plan = planned
     down, across = (
-        Reach(low, low + side)
+        IntervalArray(low, low + side)
         for low, side in zip((grid.rows, grid.columns), grid.size, strict=True)
     )
-    prints = footprints(geometry, down, across)
+    regions = affected_regions(geometry, down, across)
     for batch in plan.batches:
         rows, columns = np.divmod(batch.windows, len(grid.columns))
         for node, area in batch.areas.items():
             height, width = map_of(geometry, node)
-            for start, size, length, reach, own in (
-                (area.top, area.height, height, prints[node].down, rows),
-                (area.left, area.width, width, prints[node].across, columns),
+            for start, size, length, intervals, own in (
+                (area.top, area.height, height, regions[node].down, rows),
+                (area.left, area.width, width, regions[node].across, columns),
             ):
-                changes = reach.high[own] > reach.low[own]
+                changes = intervals.high[own] > intervals.low[own]
                 assert (start >= 0).all()
                 assert (start + size <= length).all()
-                assert (start <= reach.low[own])[changes].all()
-                assert (start + size >= reach.high[own])[changes].all()
+                assert (start <= intervals.low[own])[changes].all()
+                assert (start + size >= intervals.high[own])[changes].all()
             assert (node in batch.whole) == ((area.height, area.width) == (height, width))
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.analysis.occlusion.patched_map import Pool, reading_of
+from pipeline.analysis.occlusion.patched_map import PatchedMap, gather_index
 from pipeline.analysis.occlusion.plan import Area, Batch
 from pipeline.analysis.occlusion.region_ops import operation_on_areas, outside_of, read_area
 from pipeline.models.geometry import Geometry
 from pipeline.models.graph import Graph
-from pipeline.models.trace_receptive_fields import trace_fields
+from pipeline.models.trace_receptive_fields import trace_receptive_fields
 
 OPERATIONS = {
     "conv": nn.Conv2d(4, 6, 3, padding=1),
@@ -52,7 +52,7 @@ class _Head(nn.Module):
 @pytest.mark.parametrize("places", [[(0, 0), (1, 1)], [(2, 1), (0, 3), (3, 2)]])
 def test_operation_on_areas_equals_the_whole_map_cut(name: str, places: list[tuple[int, int]]):
     graph = Graph(_Head(OPERATIONS[name]).eval())
-    geometry = Geometry(graph, trace_fields(graph, SIDE))
+    geometry = Geometry(graph, trace_receptive_fields(graph, SIDE))
     node, source = graph.node("operation"), graph.node("sub").fx
     clean = torch.randn(1, 4, SIDE, SIDE) - 9
     height, width = geometry.map_size(node.fx)
@@ -60,11 +60,11 @@ def test_operation_on_areas_equals_the_whole_map_cut(name: str, places: list[tup
     # The last area ends at the map's lower right corner.
     top[-1], left[-1] = height - 3, width - 4
     batch = Batch(np.arange(len(top)), {node.fx: Area(top, left, 3, 4)}, frozenset())
-    pool = Pool((1, 4, SIDE, SIDE), (2, 3), 0)
-    pool.set_clean(clean)
+    patched = PatchedMap((1, 4, SIDE, SIDE), (2, 3), 0)
+    patched.set_clean(clean)
 
     wanted = read_area(geometry, node, source, batch)
-    patch = pool.gather(reading_of(wanted, None, (SIDE, SIDE), outside_of(node)))
+    patch = patched.gather(gather_index(wanted, None, (SIDE, SIDE), outside_of(node)))
     with torch.inference_mode():
         found = operation_on_areas(geometry, node, batch)({source: patch})
         whole = OPERATIONS[name](clean)
@@ -77,7 +77,7 @@ def test_operation_on_areas_equals_the_whole_map_cut(name: str, places: list[tup
 
 def test_operation_whose_area_is_the_whole_map_pads_as_the_network_does():
     graph = Graph(_Head(OPERATIONS["average, ceil"]).eval())
-    geometry = Geometry(graph, trace_fields(graph, SIDE))
+    geometry = Geometry(graph, trace_receptive_fields(graph, SIDE))
     node, source = graph.node("operation"), graph.node("sub").fx
     none = np.zeros(2, dtype=np.int64)
     area = Area(none, none, *geometry.map_size(node.fx))
