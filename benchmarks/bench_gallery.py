@@ -21,7 +21,7 @@ from PIL import Image
 import jobs.gallery
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate
-from pipeline.report.contact_sheet import SheetShape, encode_sheet
+from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.gallery import UNITS_AT_ONCE
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.patches import Patch
@@ -79,7 +79,7 @@ def _encoder_lap(url: str) -> Lap:
     for several in _patches(url):
         with ThreadPoolExecutor(os.cpu_count()) as artists:
             began = time.monotonic(), time.process_time()
-            for _ in artists.map(lambda own: len(encode_sheet(own, shape)), several):
+            for _ in artists.map(lambda own: len(encode_contact_sheet(own, shape)), several):
                 pass
             wall += time.monotonic() - began[0]
             cpu += time.process_time() - began[1]

@@ -24,7 +24,7 @@ from schemas.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.demo.choose_units import Telling
+    from pipeline.demo.choose_units import ChosenUnit
     from pipeline.demo.small_net import Training
 
 ARCH = "small_zfnet"
@@ -32,7 +32,7 @@ PASSES_A_MINUTE = 10
 _PICTURES, _REST_MINUTES = 2000, 2.0
 """By default, and what they take on two cores beside the training."""
 
-_TELLING_LAYERS = ("relu2", "relu3", "relu4", "relu5")
+_CHOICE_LAYERS = ("relu2", "relu3", "relu4", "relu5")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def demo(
     learn(files, training)
     for step in steps(files, local=local):
         _run(context, step)
-    units = telling_units(files)
+    units = chosen_units(files)
     for unit in units:
         _run(context, show_step(files, unit))
     if units:
@@ -188,13 +188,13 @@ def steps(files: Files, *, local: bool) -> list[list[str]]:
     ]
 
 
-def show_step(files: Files, unit: Telling) -> list[str]:
+def show_step(files: Files, unit: ChosenUnit) -> list[str]:
     """The command that draws one unit, into the run's folder."""
     picture = Path(files.out) / f"{unit.part}-{unit.layer}-{unit.unit}.png"
     return ["show", files.out, "--layer", unit.layer, "--unit", str(unit.unit), "-o", str(picture)]
 
 
-def telling_units(files: Files) -> list[Telling]:
+def chosen_units(files: Files) -> list[ChosenUnit]:
     """Units that look for a part, found by the parts' boxes in their top patches.
 
     Returns:
@@ -203,13 +203,13 @@ def telling_units(files: Files) -> list[Telling]:
     """
     import pandas as pd
 
-    from pipeline.demo.choose_units import choose_telling
+    from pipeline.demo.choose_units import choose_units
     from pipeline.demo.part_scores import part_scores
     from pipeline.demo.scenes import CLASSES
     from pipeline.store import open_run
 
     run = open_run(files.out)
-    layers = [run.table("top_patches", job="scan", layer=layer) for layer in _TELLING_LAYERS]
+    layers = [run.table("top_patches", job="scan", layer=layer) for layer in _CHOICE_LAYERS]
     tops = pd.concat(layers, ignore_index=True)
     tops["image"] = tops["uri"].map(lambda uri: "/".join(uri.split("/")[-2:]))
     first = tops[tops["rank"] == 1].assign(thing=tops["image"].str.split("/").str[0])
@@ -217,10 +217,10 @@ def telling_units(files: Files) -> list[Telling]:
     # A whole thing says less than a part of it: most patches of a deep layer show whole things.
     scores = scores[~scores["part"].isin(CLASSES)]
     scores = scores.merge(first[["layer", "unit", "thing"]], on=["layer", "unit"])
-    return choose_telling(scores, _TELLING_LAYERS)
+    return choose_units(scores, _CHOICE_LAYERS)
 
 
-def draw_units(files: Files, units: list[Telling]) -> None:
+def draw_units(files: Files, units: list[ChosenUnit]) -> None:
     """Draw the units side by side, each with the part that it looks for."""
     from pipeline.demo.figure import draw_figure
     from pipeline.report.unit_record import read_units
@@ -235,7 +235,7 @@ def draw_units(files: Files, units: list[Telling]) -> None:
     draw_figure(drawn).save(files.figure, optimize=True)
 
 
-def last_words(files: Files, units: list[Telling]) -> str:
+def last_words(files: Files, units: list[ChosenUnit]) -> str:
     """Where to look, and what to try next."""
     out, tables = shlex.quote(files.out), str(Path(files.out, "scan", "top_patches"))
     shown = [

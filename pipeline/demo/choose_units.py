@@ -16,7 +16,7 @@ _Row = Mapping[Hashable, Any]
 
 
 @dataclass(frozen=True)
-class Telling:
+class ChosenUnit:
     """A unit with a part of some thing in the middle of ``hits`` of its ``patches``."""
 
     layer: str
@@ -26,7 +26,7 @@ class Telling:
     patches: int
 
 
-def choose_telling(scores: pd.DataFrame, layers: Sequence[str]) -> list[Telling]:
+def choose_units(scores: pd.DataFrame, layers: Sequence[str]) -> list[ChosenUnit]:
     """Choose at most one unit a layer, and no kind of thing twice.
 
     All combinations are tried: meant for a handful of layers and of things.
@@ -43,7 +43,7 @@ def choose_telling(scores: pd.DataFrame, layers: Sequence[str]) -> list[Telling]
     choices = [[None, *best[best["layer"] == layer].to_dict("records")] for layer in layers]
     chosen = max(itertools.product(*choices), key=_worth)
     names = ("layer", "unit", "part", "hits", "patches")
-    return [Telling(*(row[name] for name in names)) for row in chosen if row]
+    return [ChosenUnit(*(row[name] for name in names)) for row in chosen if row]
 
 
 def _worth(rows: Sequence[_Row | None]) -> float:

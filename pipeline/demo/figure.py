@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.report.contact_sheet import SheetShape, draw_contacts
+from pipeline.report.contact_sheet import SheetShape, draw_contact_sheet
 from pipeline.report.patches import INK, SOFT, shortened
-from pipeline.report.unit_record import UnitPage
+from pipeline.report.unit_record import UnitRecord
 
 _ACROSS = 2
 _MARGIN, _GAP, _HEAD = 16, 24, 34
@@ -20,7 +20,7 @@ _PAPER = (255, 255, 255)
 _COLOURS = 256
 
 
-def draw_figure(units: Sequence[tuple[UnitPage, str]], *, tile_px: int = 64) -> Image.Image:
+def draw_figure(units: Sequence[tuple[UnitRecord, str]], *, tile_px: int = 64) -> Image.Image:
     """Draw units two by two.
 
     Args:
@@ -40,13 +40,13 @@ def draw_figure(units: Sequence[tuple[UnitPage, str]], *, tile_px: int = 64) -> 
         x = _MARGIN + place % _ACROSS * step[0]
         y = _MARGIN + place // _ACROSS * step[1]
         _write_head(figure, page, words, (x, y), shape.width)
-        sheet = draw_contacts(page.patches, shape)
+        sheet = draw_contact_sheet(page.patches, shape)
         figure.paste(sheet, (x, y + _HEAD), sheet)
     return figure.quantize(_COLOURS)
 
 
 def _write_head(
-    figure: Image.Image, page: UnitPage, words: str, at: tuple[int, int], width: int
+    figure: Image.Image, page: UnitRecord, words: str, at: tuple[int, int], width: int
 ) -> None:
     """The unit's name, and after it as much of the words as there is room for."""
     draw, large, small = (

@@ -16,7 +16,7 @@ from typing import Protocol
 import pandas as pd
 
 from pipeline.report import render
-from pipeline.report.contact_sheet import SheetShape, encode_sheet
+from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.overview import LayerRow, overview, project_command, teasers
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.patches import Patch
@@ -167,7 +167,9 @@ class _Gallery:
     ) -> None:
         living = [(card.sheet, own) for card, own in zip(cards, patches, strict=True) if card.sheet]
         with ThreadPoolExecutor(os.cpu_count()) as artists:
-            sheets = artists.map(lambda own: encode_sheet(own, shape), (own for _, own in living))
+            sheets = artists.map(
+                lambda own: encode_contact_sheet(own, shape), (own for _, own in living)
+            )
             for (name, _), data in zip(living, sheets, strict=True):
                 self._put(name, data)
 

@@ -25,7 +25,7 @@ from pipeline.data.listing import list_images
 from pipeline.data.parquet_images import CellReader
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
-from pipeline.report.patches import Box, Cut, Patch, cut_box, framed
+from pipeline.report.patches import Box, Crop, Patch, crop_box, stored_crop
 from pipeline.store.encode import Run
 from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
 from schemas.manifest import Manifest
@@ -105,7 +105,7 @@ class PatchReader:
         def patch(row: _Row) -> Patch:
             found = projected.get((row["unit"], row["rank"]))
             if found is None:
-                return _patch(row, classes, _cut(frames[row["uri"]], row))
+                return _patch(row, classes, _cropped(frames[row["uri"]], row))
             return _patch(row, classes, _decoded(found, _box(row), self._preprocess.crop_px))
 
         patches: dict[int, list[Patch]] = {unit: [] for unit in units}
@@ -163,7 +163,7 @@ class PatchReader:
             frame = to_frame(pixels, self._preprocess)
         except ImageRejectedError as error:
             return _GONE if error.reason == "missing" else f"no picture:\n{error.reason}"
-        # A view of the tensor would keep its channels apart, and every cut would copy.
+        # A view of the tensor would keep its channels apart, and every crop would copy.
         return np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
 
     def _image_rows(self, uris: list[str]) -> dict[str, ImageRow]:
@@ -202,29 +202,29 @@ def _has_projections(run: Run, scan: Manifest) -> bool:
     return True
 
 
-def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Cut | str, Cut | None]) -> Patch:
-    cut, projection = pictures
+def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Crop | str, Crop | None]) -> Patch:
+    crop, projection = pictures
     return Patch(
         value=float(row["value"]),
         image=str(row["uri"]).rpartition("/")[2],
         class_name=classes.get(row["image_id"]),
         box=_box(row),
-        cut=cut if isinstance(cut, Cut) else None,
-        problem=cut if isinstance(cut, str) else "",
+        crop=crop if isinstance(crop, Crop) else None,
+        problem=crop if isinstance(crop, str) else "",
         projection=projection,
     )
 
 
-def _cut(frame: Frame, row: _Row) -> tuple[Cut | str, None]:
-    return (frame if isinstance(frame, str) else cut_box(frame, _box(row))), None
+def _cropped(frame: Frame, row: _Row) -> tuple[Crop | str, None]:
+    return (frame if isinstance(frame, str) else crop_box(frame, _box(row))), None
 
 
-def _decoded(row: _Row, box: Box, frame_px: int) -> tuple[Cut, Cut]:
+def _decoded(row: _Row, box: Box, frame_px: int) -> tuple[Crop, Crop]:
     patch, projection = (
         np.asarray(Image.open(io.BytesIO(row[name]["bytes"])).convert("RGB"))
         for name in ("patch", "projection")
     )
-    return framed(patch, box, frame_px), framed(projection, box, frame_px)
+    return stored_crop(patch, box, frame_px), stored_crop(projection, box, frame_px)
 
 
 def _box(row: _Row) -> Box:

@@ -15,7 +15,7 @@ from pipeline.store.encode import Run
 
 
 @dataclass(frozen=True)
-class UnitPage:
+class UnitRecord:
     """A unit and its patches, the strongest first; at most nine are drawn.
 
     Attributes:
@@ -37,7 +37,7 @@ class UnitPage:
     patches: tuple[Patch, ...]
 
 
-def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[UnitPage]:
+def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[UnitRecord]:
     """Units of one layer, with their patches and projections.
 
     Args:
@@ -55,7 +55,7 @@ def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[Un
     active = dict(zip(facts["unit"], facts["active"].tolist(), strict=True))
     patches = PatchReader(run).read(name, units)
     return [
-        UnitPage(
+        UnitRecord(
             layer=name,
             unit=unit,
             kind=layer["kind"],

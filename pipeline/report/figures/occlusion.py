@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.report.contact_sheet import SheetShape, draw_contacts
-from pipeline.report.patches import INK, SOFT, Cut, Font, draw_tile, shortened
+from pipeline.report.contact_sheet import SheetShape, draw_contact_sheet
+from pipeline.report.patches import INK, SOFT, Crop, Font, draw_tile, shortened
 from pipeline.report.sections.occlusion.captions import (
     ClassKey,
     ClassName,
@@ -101,7 +101,7 @@ def _panels(
 def _photo(image: Occluded) -> Image.Image:
     if isinstance(image.frame, str):
         return draw_tile(None, (_SIDE, _SIDE), image.frame)
-    whole = Cut(image.frame_px, image.frame_px, 0, 0, image.frame)
+    whole = Crop(image.frame_px, image.frame_px, 0, 0, image.frame)
     return draw_tile(whole, (_SIDE, _SIDE))
 
 
@@ -130,7 +130,7 @@ def _contacts(image: Occluded) -> Image.Image | None:
     if not others:
         return None
     paired = any(patch.projection is not None for patch in others)
-    return draw_contacts(others, SheetShape((_SIDE - 4) // 3, paired=paired))
+    return draw_contact_sheet(others, SheetShape((_SIDE - 4) // 3, paired=paired))
 
 
 def _row_height(image: Occluded, window: WindowMap, panels: Sequence[_Panel]) -> int:

@@ -20,7 +20,7 @@ from pipeline.report.patches import (
     shortened,
     three_digits,
 )
-from pipeline.report.unit_record import UnitPage
+from pipeline.report.unit_record import UnitRecord
 
 _PAPER, _LINE = (255, 255, 255), (222, 225, 230)
 _MARGIN, _GAP, _PAIR_GAP = 28, 14, 3
@@ -29,7 +29,7 @@ _CAPTION_WIDTH = 150
 _SHEET_LABEL = 120
 
 
-def draw_unit(page: UnitPage) -> Image.Image:
+def draw_unit(page: UnitRecord) -> Image.Image:
     """The nine top patches of a unit, three by three, with value, class and file below each."""
     tiles, size = _tiles([page], _TILE_PX)
     cell = (max(size[0], _CAPTION_WIDTH), size[1] + 62)
@@ -49,7 +49,7 @@ def draw_unit(page: UnitPage) -> Image.Image:
     return image
 
 
-def draw_sheet(pages: Sequence[UnitPage], units: int) -> Image.Image:
+def draw_sheet(pages: Sequence[UnitRecord], units: int) -> Image.Image:
     """Many units of a layer, one a row, nine patches a row.
 
     Args:
@@ -104,12 +104,12 @@ def _caption(image: Image.Image, patch: Patch, at: tuple[int, int], width: int) 
 
 
 def _tiles(
-    pages: Sequence[UnitPage], bounds: tuple[int, int]
+    pages: Sequence[UnitRecord], bounds: tuple[int, int]
 ) -> tuple[list[list[Image.Image]], tuple[int, int]]:
     """A picture for each patch, page by page, and the (width, height) that all share."""
     size = _tile_size(pages, bounds)
     if not _paired(pages):
-        plain = [[draw_tile(p.cut, size, p.problem) for p in page.patches[:9]] for page in pages]
+        plain = [[draw_tile(p.crop, size, p.problem) for p in page.patches[:9]] for page in pages]
         return plain, size
     pair = (2 * size[0] + _PAIR_GAP, size[1])
     return [[_pair(patch, size, pair) for patch in page.patches[:9]] for page in pages], pair
@@ -118,23 +118,23 @@ def _tiles(
 def _pair(patch: Patch, size: tuple[int, int], pair: tuple[int, int]) -> Image.Image:
     image = Image.new("RGB", pair, _PAPER)
     image.paste(draw_projection(patch.projection, size, "not\nprojected"), (0, 0))
-    image.paste(draw_tile(patch.cut, size, patch.problem), (pair[0] - size[0], 0))
+    image.paste(draw_tile(patch.crop, size, patch.problem), (pair[0] - size[0], 0))
     return image
 
 
-def _paired(pages: Sequence[UnitPage]) -> bool:
+def _paired(pages: Sequence[UnitRecord]) -> bool:
     return any(patch.projection is not None for page in pages for patch in page.patches)
 
 
-def _legend(pages: Sequence[UnitPage]) -> list[str]:
+def _legend(pages: Sequence[UnitRecord]) -> list[str]:
     return ["projection left, patch right"] if _paired(pages) else []
 
 
-def _tile_size(pages: Sequence[UnitPage], bounds: tuple[int, int]) -> tuple[int, int]:
+def _tile_size(pages: Sequence[UnitRecord], bounds: tuple[int, int]) -> tuple[int, int]:
     """(width, height) that all tiles share, in picture pixels."""
-    cuts = [patch.cut for page in pages for patch in page.patches if patch.cut is not None]
-    height = max((cut.height for cut in cuts), default=pages[0].field[0])
-    width = max((cut.width for cut in cuts), default=pages[0].field[1])
+    crops = [patch.crop for page in pages for patch in page.patches if patch.crop is not None]
+    height = max((crop.height for crop in crops), default=pages[0].field[0])
+    width = max((crop.width for crop in crops), default=pages[0].field[1])
     scale = _scale(height, width, bounds)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -146,11 +146,11 @@ def _scale(height: int, width: int, bounds: tuple[int, int]) -> float:
     return min(1.0, bounds[1] / longest)
 
 
-def _field(page: UnitPage) -> str:
+def _field(page: UnitRecord) -> str:
     return f"{page.field[0]} x {page.field[1]} px"
 
 
-def _share(page: UnitPage) -> str:
+def _share(page: UnitRecord) -> str:
     return f"{page.active / page.images:.1%}" if page.images else "0%"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.report.patches import Box, Cut, draw_projection
+from pipeline.report.patches import Box, Crop, draw_projection
 from pipeline.report.sections.occlusion.reader import WindowMap
 
 Colour = tuple[int, int, int]
@@ -105,7 +105,7 @@ def heat_map(
     table = np.array(SCALE, np.float64)
     steps = np.where(known, share, 0.0) * (len(SCALE) - 1)
     planes = [np.interp(steps, range(len(SCALE)), table[:, channel]) for channel in range(3)]
-    return _spread(np.rint(np.stack(planes, axis=2)), known, window, frame_px)
+    return _painted(np.rint(np.stack(planes, axis=2)), known, window, frame_px)
 
 
 def class_map(window: WindowMap, chosen: ClassColours, frame_px: int) -> Image.Image:
@@ -114,7 +114,7 @@ def class_map(window: WindowMap, chosen: ClassColours, frame_px: int) -> Image.I
     colours[:] = OTHERS
     for index, colour in chosen.colours.items():
         colours[window.predicted == index] = colour
-    return _spread(colours, np.ones(window.predicted.shape, bool), window, frame_px)
+    return _painted(colours, np.ones(window.predicted.shape, bool), window, frame_px)
 
 
 def frame_picture(frame: NDArray[np.uint8]) -> Image.Image:
@@ -122,7 +122,7 @@ def frame_picture(frame: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(frame)
 
 
-def projection_in_frame(projection: Cut, box: Box, frame_px: int) -> Image.Image:
+def projection_in_frame(projection: Crop, box: Box, frame_px: int) -> Image.Image:
     """A projection at its place in the frame, so that it can be laid beside the maps.
 
     Args:
@@ -139,7 +139,7 @@ def projection_in_frame(projection: Cut, box: Box, frame_px: int) -> Image.Image
     picture = Image.new("RGB", (frame_px, frame_px), _ZERO)
     if projection.pixels.size and y1 > y0 and x1 > x0:
         height, width = projection.pixels.shape[:2]
-        inside = Cut(height, width, 0, 0, projection.pixels)
+        inside = Crop(height, width, 0, 0, projection.pixels)
         picture.paste(draw_projection(inside, (x1 - x0, y1 - y0)), (x0, y0))
     return picture
 
@@ -173,11 +173,11 @@ def cells(corners: NDArray[np.int64], window_px: int, side: int) -> NDArray[np.i
     else:
         first, last = float(corners[0]), float(corners[0] + window_px)
     edges = np.concatenate([[first], between, [last]])
-    places = np.searchsorted(edges, np.arange(side) + 0.5, side="right") - 1
-    return np.where(places < len(corners), places, -1)
+    nearest = np.searchsorted(edges, np.arange(side) + 0.5, side="right") - 1
+    return np.where(nearest < len(corners), nearest, -1)
 
 
-def _spread(
+def _painted(
     colours: NDArray[np.float64], known: NDArray[np.bool_], window: WindowMap, frame_px: int
 ) -> Image.Image:
     """Colours [rows, cols, 3] by position as an RGBA picture of the frame."""

@@ -31,7 +31,7 @@ from pipeline.report.sections.units.page_data import LayerFacts
 
 
 @dataclass(frozen=True)
-class WindowSection:
+class WindowRow:
     """An image under one window.
 
     Attributes:
@@ -58,7 +58,7 @@ class WindowSection:
 
 
 @dataclass(frozen=True)
-class MapSection:
+class WatchedMap:
     """The map whose activity is watched, and what it looks for.
 
     Attributes:
@@ -128,8 +128,8 @@ class OcclusionPage:
 
     card: OcclusionCard
     facts: tuple[tuple[str, str], ...]
-    windows: tuple[WindowSection, ...]
-    map: MapSection
+    windows: tuple[WindowRow, ...]
+    map: WatchedMap
     before: str
     after: str
 
@@ -147,12 +147,12 @@ def page_name(image_id: int) -> str:
     return f"{_stem(image_id)}.html"
 
 
-def window_section(
+def window_row(
     image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
-) -> WindowSection:
+) -> WindowRow:
     """What is said of an image under one window."""
     stem = f"{_stem(image.image_id)}-{window.window}"
-    return WindowSection(
+    return WindowRow(
         title=window_title(window),
         facts=window_facts(image, window),
         spot=spot(window),
@@ -165,7 +165,7 @@ def window_section(
     )
 
 
-def map_section(image: Occluded, layers: Mapping[str, LayerFacts], tile_px: int) -> MapSection:
+def watched_map(image: Occluded, layers: Mapping[str, LayerFacts], tile_px: int) -> WatchedMap:
     """What is said of the watched map.
 
     Args:
@@ -176,7 +176,7 @@ def map_section(image: Occluded, layers: Mapping[str, LayerFacts], tile_px: int)
     facts, evidence, stem = layers.get(image.layer), image.evidence, _stem(image.image_id)
     others = evidence.others
     paired = any(patch.projection is not None for patch in others)
-    return MapSection(
+    return WatchedMap(
         layer=image.layer,
         unit=image.unit,
         link="" if facts is None else f"{facts.page}#unit-{image.unit}",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.report import render
-from pipeline.report.contact_sheet import encode_sheet
+from pipeline.report.contact_sheet import encode_contact_sheet
 from pipeline.report.sections.occlusion.captions import image_facts
 from pipeline.report.sections.occlusion.heatmaps import (
     ClassColours,
@@ -25,15 +25,15 @@ from pipeline.report.sections.occlusion.heatmaps import (
     projection_in_frame,
 )
 from pipeline.report.sections.occlusion.page_data import (
-    MapSection,
     OcclusionCard,
     OcclusionIndex,
     OcclusionPage,
-    WindowSection,
-    map_section,
+    WatchedMap,
+    WindowRow,
     occlusion_card,
     page_name,
-    window_section,
+    watched_map,
+    window_row,
 )
 from pipeline.report.sections.occlusion.reader import Occluded, OcclusionReader, WindowMap
 from pipeline.report.sections.units.page_data import LayerFacts
@@ -114,13 +114,13 @@ def _image(
 ) -> tuple[OcclusionCard, list[tuple[str, bytes]]]:
     """An image's card, and its page and pictures by name."""
     colours = colour_classes([window.predicted for window in image.windows])
-    sections = [window_section(image, each, colours, reader.class_name) for each in image.windows]
+    rows = [window_row(image, each, colours, reader.class_name) for each in image.windows]
     card = occlusion_card(image, reader.class_name)
-    watched = map_section(image, style.layers, style.tile_px)
+    watched = watched_map(image, style.layers, style.tile_px)
     page = OcclusionPage(
         card=card,
         facts=image_facts(image, reader.class_name),
-        windows=tuple(sections),
+        windows=tuple(rows),
         map=watched,
         before=beside[image.image_id][0],
         after=beside[image.image_id][1],
@@ -128,29 +128,29 @@ def _image(
     files = [(card.page, render.occlusion_html(page).encode())]
     if not isinstance(image.frame, str):
         files.append((card.image, encode(frame_picture(image.frame), photo=True)))
-    for window, section in zip(image.windows, sections, strict=True):
-        files += _maps(window, section, colours, image.frame_px)
+    for window, row in zip(image.windows, rows, strict=True):
+        files += _maps(window, row, colours, image.frame_px)
     return card, files + _evidence(image, watched)
 
 
 def _maps(
-    window: WindowMap, section: WindowSection, colours: ClassColours, side: int
+    window: WindowMap, row: WindowRow, colours: ClassColours, side: int
 ) -> list[tuple[str, bytes]]:
-    activity = heat_map(window.activity, window, section.activity_scale.bounds, side)
-    p = heat_map(window.p, window, section.p_scale.bounds, side)
+    activity = heat_map(window.activity, window, row.activity_scale.bounds, side)
+    p = heat_map(window.p, window, row.p_scale.bounds, side)
     return [
-        (section.activity, encode(activity, photo=False)),
-        (section.p, encode(p, photo=False)),
-        (section.classes, encode(class_map(window, colours, side), photo=False)),
+        (row.activity, encode(activity, photo=False)),
+        (row.p, encode(p, photo=False)),
+        (row.classes, encode(class_map(window, colours, side), photo=False)),
     ]
 
 
-def _evidence(image: Occluded, watched: MapSection) -> list[tuple[str, bytes]]:
+def _evidence(image: Occluded, watched: WatchedMap) -> list[tuple[str, bytes]]:
     files = []
     own = image.evidence.own_patch
     if own is not None and own.projection is not None:
         picture = projection_in_frame(own.projection, own.box, image.frame_px)
         files.append((watched.projection, encode(picture, photo=True)))
     if watched.sheet:
-        files.append((watched.sheet, encode_sheet(image.evidence.others, watched.shape)))
+        files.append((watched.sheet, encode_contact_sheet(image.evidence.others, watched.shape)))
     return files
