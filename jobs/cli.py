@@ -118,14 +118,14 @@ class _Look(Spec):
 
 
 def _layers(look: _Look, *, every: bool, as_json: bool) -> None:
-    from jobs import layer_table, layers
+    from jobs import layers
 
     found = layers.table(look.model, look.preprocess)
     shown = found if every else found[found["selected"]]
     if as_json:
         typer.echo(shown.to_json(orient="records", indent=2))
     else:
-        layer_table.show(shown, nodes=len(found))
+        layers.show(shown, nodes=len(found))
 
 
 app.command(

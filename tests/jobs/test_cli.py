@@ -256,7 +256,7 @@ def test_layers_lists_the_selected_and_all_on_request(monkeypatch: pytest.Monkey
         rows = [LAYER | {"selected": True}, LAYER | {"layer": "features.0", "selected": False}]
         return pd.DataFrame(rows)
 
-    _replace(monkeypatch, jobs, "layers", table=table)
+    monkeypatch.setattr("jobs.layers.table", table)
     some = _invoke("layers", "--arch", "vgg16", "--weights", "random")
     assert "features.1" in some.stdout
     assert "features.0" not in some.stdout
