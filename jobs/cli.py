@@ -17,13 +17,14 @@ import typer
 from jobs.demo import demo
 from jobs.exits import ExitGroup, run_and_exit, say
 from jobs.flags import keyword, spec_command
+from jobs.spec_io import load_spec
 from jobs.submit import submit_app
 from schemas.errors import InputError, SpecError, nearest
 from schemas.jobs import JOBS
 from schemas.jobs.gallery import GallerySpec
-from schemas.jobs.occlude import OccludeSpec
+from schemas.jobs.occlude import OccludeSpec, OcclusionFigure
 from schemas.jobs.project import ProjectSpec
-from schemas.jobs.scan import ScanSpec
+from schemas.jobs.scan import ScanSpec, UnitsFigure
 from schemas.secrets import WAY_OUT, holds_credentials
 from schemas.specs import ModelSpec, PreprocessSpec, Spec
 
@@ -193,10 +194,12 @@ def show(
     from jobs import show as job
 
     if occlusion is not None and layer is None and unit is None:
-        size = job.run_occlusion(run, occlusion, out)
+        image = load_spec(OcclusionFigure, flags={"occlusion": occlusion})
+        size = job.run(run, "occlude", image, out)
     elif layer is not None and occlusion is None:
-        wanted = range(unit, unit + 1) if unit is not None else job.parse_units(units)
-        size = job.run(run, layer, wanted, out, sheet=unit is None)
+        flags = {"layer": layer, "unit": unit, "units": units}
+        sheet = load_spec(UnitsFigure, flags=flags, flag_names={"units": "--units"})
+        size = job.run(run, "scan", sheet, out)
     else:
         raise SpecError(
             "show draws one thing: give --layer (with --unit or --units), or --occlusion"

@@ -1,7 +1,6 @@
 """`unitscope gallery`: a run as static pages.
 
-Invariant: the output folder is replaced as a whole, and only where it is absent, empty or a gallery
-already.
+The output folder is replaced as a whole, and only where it is absent, empty or a gallery already.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import pandas as pd
 
 from pipeline.io.folder_swap import replacing
 from pipeline.io.objects import local_path
-from pipeline.report.gallery import INDEX, Written, write_gallery
-from pipeline.report.sections.occlusion.reader import count_occluded
+from pipeline.report.gallery import INDEX, Written, count_steps, write_gallery
 from pipeline.runtime.progress import make_progress
 from pipeline.store import JobFolder, open_run
 from schemas.errors import LayerError, SpecError, nearest
@@ -57,12 +55,9 @@ def run(spec: GallerySpec) -> Built:
     folder = _folder(spec)
     source = open_run(spec.run)
     layers = _selected(source.table("layers", job="scan"), spec.layers)
-    todo = int(layers["units"].sum()) + count_occluded(source)
+    steps = count_steps(source, layers)
     try:
-        with (
-            replacing(folder) as fresh,
-            make_progress(todo, 0, "gallery") as progress,
-        ):
+        with replacing(folder) as fresh, make_progress(steps, 0, "gallery") as progress:
             written = write_gallery(
                 source, layers, fresh, sheet_px=spec.sheet_px, advance=progress.advance
             )
@@ -77,18 +72,13 @@ def run(spec: GallerySpec) -> Built:
 def as_text(built: Built) -> str:
     """What was written, where, and what would add to it, for a person."""
     written = built.written
-    pages = f"layers {written.layers:,}, units {written.units:,} (dead {written.dead:,})"
-    if written.occluded:
-        pages += f", occluded images {written.occluded:,}"
+    sections = written.sections.values()
+    counts = ", ".join(section.counts for section in sections)
     lines = [
-        f"gallery done in {built.seconds:.1f} s: {pages}, {written.bytes / 1e6:.1f} MB",
+        f"gallery done in {built.seconds:.1f} s: {counts}, {written.bytes / 1e6:.1f} MB",
         f"open {built.index}",
+        *(section.remark for section in sections if section.remark),
     ]
-    if written.unprojected:
-        only = f"{written.unprojected:,} of {written.layers:,} layers show patches only"
-        why = "the projections are of other layers"
-        then = f"next: {written.hint}, then the gallery again" if written.hint else why
-        lines.append(f"{only}; {then}")
     return "\n".join(lines)
 
 

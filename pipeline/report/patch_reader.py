@@ -25,10 +25,10 @@ from pipeline.data.listing import list_images
 from pipeline.data.parquet_images import CellReader
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
+from pipeline.report.manifests import published, require_same_scan
 from pipeline.report.patches import Box, Crop, Patch, crop_box, stored_crop
 from pipeline.store.encode import Run
-from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
-from schemas.manifest import Manifest
+from schemas.errors import DatasetError, ImageRejectedError
 from schemas.specs import DatasetSpec, PreprocessSpec
 
 PATCHES = 9
@@ -66,7 +66,9 @@ class PatchReader:
         self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._listings: dict[str, pa.Table | None] = {}
         self._images: pd.DataFrame | None = None
-        self._has_projections = _has_projections(run, manifest)
+        self._has_projections = published(run, "project") is not None
+        if self._has_projections:
+            require_same_scan(run, "project", "projections were")
 
     @property
     def frame_px(self) -> int:
@@ -186,20 +188,6 @@ class PatchReader:
             except DatasetError:
                 self._listings[container] = None
         return self._listings[container]
-
-
-def _has_projections(run: Run, scan: Manifest) -> bool:
-    try:
-        project = run.manifest("project")
-    except NotPublishedError:
-        return False
-    if project.identity["scan"] != scan.fingerprint:
-        raise StoreError(
-            f"{run.url}: its projections were made from the scan {project.identity['scan']}, the "
-            f"folder holds the scan {scan.fingerprint}; delete its folder project and run "
-            "`unitscope project` again"
-        )
-    return True
 
 
 def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Crop | str, Crop | None]) -> Patch:

@@ -42,7 +42,7 @@ def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[Un
 
     Args:
         run: scan must be published; projections are read where they are published too.
-        layer: its row of `schemas.tables.SCAN_LAYERS`.
+        layer: its row of `schemas.jobs.scan.SCAN_LAYERS`.
         units: consecutive, all of them the layer's.
 
     Raises:

@@ -6,7 +6,6 @@ page stands here, formatted, and equal tables give equal data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.report.contact_sheet import SheetShape
@@ -27,7 +26,6 @@ from pipeline.report.sections.occlusion.captions import (
 )
 from pipeline.report.sections.occlusion.heatmaps import ClassColours
 from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
-from pipeline.report.sections.units.page_data import LayerFacts
 
 
 @dataclass(frozen=True)
@@ -165,21 +163,21 @@ def window_row(
     )
 
 
-def watched_map(image: Occluded, layers: Mapping[str, LayerFacts], tile_px: int) -> WatchedMap:
+def watched_map(image: Occluded, link: str, tile_px: int) -> WatchedMap:
     """What is said of the watched map.
 
     Args:
         image: the image.
-        layers: those of the gallery, by name.
+        link: the unit's card on its layer's page; empty where the gallery has none.
         tile_px: side of a picture on the sheet.
     """
-    facts, evidence, stem = layers.get(image.layer), image.evidence, _stem(image.image_id)
+    evidence, stem = image.evidence, _stem(image.image_id)
     others = evidence.others
     paired = any(patch.projection is not None for patch in others)
     return WatchedMap(
         layer=image.layer,
         unit=image.unit,
-        link="" if facts is None else f"{facts.page}#unit-{image.unit}",
+        link=link,
         projection=f"{stem}-projection.webp" if evidence.own_patch else "",
         sheet=f"{stem}-patches.webp" if others else "",
         shape=SheetShape(tile_px, paired=paired),

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.report.manifests import published, require_same_scan
 from pipeline.report.patch_reader import PATCHES, Frame, PatchReader
 from pipeline.report.patches import Patch
 from pipeline.store.encode import Run
-from schemas.errors import NotPublishedError, StoreError
 
 _Row = Mapping[Hashable, Any]
 _KEPT_UNITS = 64
@@ -126,9 +126,7 @@ class Occluded:
 
 def count_occluded(run: Run) -> int:
     """How many images the run's occlusion holds; 0 where none is published."""
-    try:
-        run.manifest("occlude")
-    except NotPublishedError:
+    if published(run, "occlude") is None:
         return 0
     return int(run.table("pictures", job="occlude", columns=["image_id"])["image_id"].nunique())
 
@@ -148,7 +146,7 @@ class OcclusionReader:
     def __init__(self, run: Run, patches: PatchReader) -> None:
         self._run = run
         self._patches = patches
-        _require_same_scan(run)
+        require_same_scan(run, "occlude", "occlusion was")
         self._pictures = run.table("pictures", job="occlude")
         self._layers = set(run.table("layers", job="scan", columns=["layer"])["layer"])
         self._names = _class_names(run)
@@ -223,16 +221,6 @@ class OcclusionReader:
         shown = top[top["rank"] <= PATCHES].sort_values("rank")
         patches = self._patches.read(layer, range(unit, unit + 1))[unit]
         return patches, shown["image_id"].tolist()
-
-
-def _require_same_scan(run: Run) -> None:
-    scan, occlude = run.manifest("scan"), run.manifest("occlude")
-    if occlude.identity["scan"] != scan.fingerprint:
-        raise StoreError(
-            f"{run.url}: its occlusion was made from the scan {occlude.identity['scan']}, the "
-            f"folder holds the scan {scan.fingerprint}; delete its folder occlude and run "
-            "`unitscope occlude` again"
-        )
 
 
 def _class_names(run: Run) -> dict[int, str]:

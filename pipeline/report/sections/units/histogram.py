@@ -38,7 +38,7 @@ def draw_histogram(counts: Sequence[int], *, positive: bool) -> Histogram | None
     """Draw the bins that hold images.
 
     Args:
-        counts: images by bin, see `schemas.tables.HISTOGRAM_EDGES`.
+        counts: images by bin, see `schemas.jobs.scan.HISTOGRAM_EDGES`.
         positive: leave out what is not above zero: a rectified unit's silent images would dwarf
             all others.
 

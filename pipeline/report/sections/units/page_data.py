@@ -6,7 +6,7 @@ prints them, and equal tables give equal data.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,8 @@ import pandas as pd
 
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.patches import Box, Patch, three_digits
+from pipeline.report.section import Row, layer_page, layer_stem
 from pipeline.report.sections.units.histogram import Histogram, draw_histogram
-from pipeline.store.layout import layer_file
-
-Row = Mapping[Hashable, Any]
 
 
 @dataclass(frozen=True)
@@ -127,17 +125,17 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
     """A layer's facts.
 
     Args:
-        layer: its row of `schemas.tables.SCAN_LAYERS`.
-        units: its rows of `schemas.tables.SCAN_UNITS`.
+        layer: its row of `schemas.jobs.scan.SCAN_LAYERS`.
+        units: its rows of `schemas.jobs.scan.SCAN_UNITS`.
     """
-    stem = layer_file(int(layer["position"]), layer["layer"]).removesuffix(".parquet")
+    stem = layer_stem(layer)
     notes = [str(layer["whole_frame"])] if isinstance(layer["whole_frame"], str) else []
     if layer["gated"]:
         notes.append("behind a whole-frame gate, which the boxes leave out")
     shares = units["active"] / units["images"].where(units["images"] > 0)
     return LayerFacts(
         name=layer["layer"],
-        page=f"layers/{stem}.html",
+        page=layer_page(layer),
         details=f"layers/{stem}.js",
         sheets=f"sheets/{stem}",
         kind=layer["kind"],
@@ -163,7 +161,7 @@ def unit_card(row: Row, patches: Sequence[Patch], sheets: str) -> UnitCard:
     """A unit's card.
 
     Args:
-        row: its row of `schemas.tables.SCAN_UNITS`.
+        row: its row of `schemas.jobs.scan.SCAN_UNITS`.
         patches: its top patches.
         sheets: the folder of the layer's sheets.
     """
@@ -185,7 +183,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
     """A unit's detail.
 
     Args:
-        row: its row of `schemas.tables.SCAN_UNITS`.
+        row: its row of `schemas.jobs.scan.SCAN_UNITS`.
         patches: its top patches.
         activation: whether its layer is an activation function's output.
     """
@@ -203,7 +201,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
                 value=three_digits(patch.value),
                 class_name=patch.class_name or "",
                 image=patch.image,
-                box=_place(patch.box),
+                box=_position(patch.box),
             )
             for patch in patches
         ),
@@ -223,5 +221,5 @@ def _number(value: Any) -> str:
     return "" if pd.isna(value) else three_digits(float(value))
 
 
-def _place(box: Box) -> str:
+def _position(box: Box) -> str:
     return f"y {box[0]} to {box[2] - 1}, x {box[1]} to {box[3] - 1}"

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.report.figures.occlusion import draw_occlusion
 from pipeline.report.patches import Crop
+from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import PALETTE, SCALE
 from pipeline.report.sections.occlusion.reader import Evidence, Occluded
 from tests.occluded import IMAGE, PATCH, WINDOW

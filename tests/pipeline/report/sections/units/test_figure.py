@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.report.figures.units import draw_sheet, draw_unit
 from pipeline.report.patches import Crop, Patch, crop_box
+from pipeline.report.sections.units.figure import draw_sheet, draw_unit
 from pipeline.report.unit_record import UnitRecord
 
 RED = (250, 10, 20)
