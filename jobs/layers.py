@@ -38,7 +38,7 @@ def table(model: ModelSpec, preprocess: PreprocessSpec | None) -> pd.DataFrame:
 
 
 def show(layers: pd.DataFrame, *, nodes: int, console: Console | None = None) -> None:
-    """Print the layers, one a line, and below them how many there are.
+    """Print the layers, one per line, and below them how many there are.
 
     Args:
         layers: columns of `schemas.jobs.scan.SCAN_LAYERS` and ``selected`` (bool).

@@ -1,7 +1,7 @@
-"""One WebP a unit: nine projections beside nine patches, three by three each (ZF fig. 2).
+"""Contact sheets: per unit nine projections beside nine patches, three by three each (ZF fig. 2).
 
-Invariant: every sheet of a layer has one size, a place without a picture is transparent, and equal
-patches give equal bytes.
+Every sheet of a layer has one size, so that a page can reserve room for it before it loads, and
+equal patches give equal bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EFFORT = 2
 
 @dataclass(frozen=True)
 class SheetShape:
-    """Where the pictures stand on the sheets of a layer.
+    """The layout of the contact sheets of a layer.
 
     Attributes:
         tile_px: side of the square that a picture is fitted into.
@@ -52,7 +52,7 @@ class SheetShape:
         return self.block_px
 
     def corner(self, index: int, *, projection: bool) -> tuple[int, int]:
-        """(x, y) of a picture's upper left corner; ``index`` is its rank, from 0."""
+        """(x, y) of a picture's upper left corner in pixels; ``index`` is its rank, from 0."""
         step = self.tile_px + self.gap_px
         left = self.block_px + self.middle_px if self.paired and not projection else 0
         return left + index % _ACROSS * step, index // _ACROSS * step
@@ -66,7 +66,7 @@ def encode_contact_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
 
 
 def draw_contact_sheet(patches: Sequence[Patch], shape: SheetShape) -> Image.Image:
-    """Draw a unit's patches, at most nine; the rest is transparent."""
+    """A unit's patches, at most nine, as an RGBA picture; the rest is transparent."""
     sheet = Image.new("RGBA", (shape.width, shape.height), (0, 0, 0, 0))
     for index, patch in enumerate(patches[: _ACROSS * _ACROSS]):
         if shape.paired and patch.projection is not None:

@@ -1,8 +1,8 @@
-"""Top patches of a published scan, with their pictures.
+"""Reads the top patches of a published scan, with their pictures.
 
-Invariant: a patch is what the network saw. It is read from the projections' table where that is
-published, else cut from the image by the run's own preprocessing; an image that cannot be read any
-more leaves a patch that says so.
+A patch shows what the network saw. It is read from the projections' table where that is published,
+else cropped out of the image after the run's own preprocessing; a patch of an image that cannot be
+read any more says so.
 """
 
 from __future__ import annotations

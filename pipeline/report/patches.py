@@ -1,8 +1,8 @@
-"""One top patch: what is told of it, the box cut out of a frame, and the tiles that are drawn.
+"""Top patches and projections: boxes cropped out of input frames, and the tiles drawn of them.
 
-Invariant: a patch shows the pixels of its box and no others, a projection zero as grey 128; what
-lies outside the network's input frame is hatched in both. Along an axis where a box is as large as
-the frame they show the frame.
+A patch shows the pixels of its box alone; a projection shows zero as grey 128. What lies outside
+the network's input frame is hatched in both. Along an axis where a box is as large as the frame,
+both show the frame.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _SMALLEST_CAPTION_PX = 48
 _SHOWN_AS_PIXELS = 3
 # The strongest few may clip: they are specks, and most of a projection is far weaker.
 _FULL_RANGE_FROM = 0.985
-# A step of the stored eight bits then still looks like the grey beside it.
+# At this factor a step of the stored eight bits still looks like the grey beside it.
 _MOST_CONTRAST = 16.0
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A box cut out of a frame, or a stored picture of one.
+    """A box cropped out of an input frame, or a stored picture of one.
 
     Attributes:
         height: of the box, in the picture's pixels.
-        width: of the box, likewise.
-        top: rows of the box above the frame.
-        left: columns of the box left of the frame.
+        width: of the box, in the picture's pixels.
+        top: rows of the box above the frame, in the picture's pixels.
+        left: columns of the box left of the frame, in the picture's pixels.
         pixels: uint8 [h, w, 3], the part inside the frame.
     """
 
@@ -51,16 +51,17 @@ class Crop:
 
 @dataclass(frozen=True)
 class Patch:
-    """One top patch.
+    """One top patch: the receptive field of a unit's strongest position in one image.
 
     Attributes:
-        value: the activation.
+        value: the activation there.
         image: the image's file name.
         class_name: of the image; None where the data set gives none.
-        box: its receptive field.
+        box: the receptive field.
         crop: the picture; None where the image cannot be read any more.
         problem: why there is no picture, in a few words; a line break parts lines.
-        projection: its projection, of the same extent, 128 is zero; None where there is none.
+        projection: its deconvnet projection, of the same extent, 128 is zero; None where there
+            is none.
     """
 
     value: float
@@ -95,9 +96,9 @@ def stored_crop(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Crop:
     """A stored picture of a box, as `crop_box` would have cut it.
 
     Args:
-        picture: uint8 [h, w, 3], of the whole box, or along an axis where that is as large as the
-            frame or larger, of the frame; its scale is its own.
-        box: of what, unclipped.
+        picture: uint8 [h, w, 3], of the box, or along an axis where that is as large as the frame
+            or larger, of the frame; at any scale.
+        box: the box, unclipped.
         frame_px: side of the frame.
     """
     rows, columns = (
@@ -109,14 +110,14 @@ def stored_crop(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Crop:
 
 
 def stretched(signal: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A projection with more contrast, for a person.
+    """A projection with more contrast.
 
     Args:
-        signal: float32 [h, w, 3], -128 to 127, 0 is nothing.
+        signal: float32 [h, w, 3], -128 to 127, 0 where the image does not drive the unit.
 
     Returns:
-        128 and the signal times one factor, 1 to 16, which brings the strongest 1.5 % of it to
-        the full range.
+        uint8 [h, w, 3]: 128 plus the signal times one factor, 1 to 16, by which the strongest
+        1.5 % of it reach the full range.
     """
     level = float(np.quantile(np.abs(signal), _FULL_RANGE_FROM, method="higher"))
     factor = min(max(127 / max(level, 1.0), 1.0), _MOST_CONTRAST)
@@ -125,18 +126,18 @@ def stretched(signal: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def draw_tile(crop: Crop | None, size: tuple[int, int], problem: str = "") -> Image.Image:
-    """A crop at the size it is shown in.
+    """A patch as a tile.
 
     Args:
         crop: the picture; None: a plain tile that says ``problem``.
-        size: (width, height) in picture pixels.
+        size: (width, height) of the tile in pixels.
         problem: written on the tile where it has room for it.
     """
     return _problem_tile(problem, size) if crop is None else _fit(crop, size, _resized)
 
 
 def draw_projection(crop: Crop | None, size: tuple[int, int], problem: str = "") -> Image.Image:
-    """A projection at the size it is shown in, with the contrast that it needs there.
+    """A projection as a tile, with the contrast that it needs at that size.
 
     Args:
         crop: the projection, 128 is zero; None: as in `draw_tile`.
@@ -158,12 +159,12 @@ def shortened(text: str, width: float, font: Font) -> str:
 
 
 def three_digits(value: float) -> str:
-    """A number in three significant digits, for a person."""
+    """A number in three significant digits."""
     return f"{float(f'{value:.3g}'):,g}"
 
 
 def _inside(side: int, start: int, stop: int, frame_px: int) -> slice:
-    """The pixels of a picture's side that lie inside the frame altogether."""
+    """The pixels along one side of a picture that lie inside the frame, none of them in part."""
     extent = stop - start
     if extent >= frame_px:
         return slice(0, side)
@@ -175,7 +176,7 @@ _Draw = Callable[[NDArray[np.uint8], tuple[int, int], float], Image.Image]
 
 
 def _fit(crop: Crop, size: tuple[int, int], draw: _Draw) -> Image.Image:
-    """The part inside the frame, at its place on a hatched tile."""
+    """What lies inside the frame, where it lies on a hatched tile."""
     inside = crop.pixels.shape[:2]
     if inside == (crop.height, crop.width):
         return draw(crop.pixels, size, size[0] / crop.width)

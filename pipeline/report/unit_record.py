@@ -1,7 +1,4 @@
-"""Units of a published scan, as the pictures of them need them.
-
-Invariant: what is drawn of a unit is what the tables hold of it; nothing is worked out here.
-"""
+"""Reads units of a published scan with their patches, as the PNG figures need them."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from pipeline.store.encode import Run
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """A unit and its patches, the strongest first; at most nine are drawn.
+    """A unit and its top patches, the strongest first.
 
     Attributes:
         layer: its layer.
         unit: its channel.
         kind: the layer's operation.
         field: (height, width) of its receptive field in input pixels.
-        images: images with a finite maximum.
-        active: of these, above zero.
-        patches: as many as there are.
+        images: images in which its largest activation is finite.
+        active: those of them in which it is above zero.
+        patches: at most nine.
     """
 
     layer: str

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from jobs import demo
 from jobs.cli import app
-from jobs.demo import Files, chosen_units, last_words, show_step, steps
+from jobs.demo import Files, find_units, last_words, show_step, steps
 from pipeline.demo.choose_units import ChosenUnit
 from pipeline.demo.scenes import CLASSES
 from pipeline.demo.small_net import ARCH, Training
@@ -89,7 +89,7 @@ def test_demo_prints_each_command_before_it_runs(ran: tuple[Path, Result]):
 
 def test_demo_draws_the_units_that_it_names(ran: tuple[Path, Result]):
     out, result = ran
-    units = chosen_units(Files(str(out)))
+    units = find_units(Files(str(out)))
 
     assert 2 <= len(units) <= 4
     assert [unit.layer for unit in units] == sorted({unit.layer for unit in units})
@@ -112,7 +112,7 @@ def test_demo_draws_the_units_that_it_names(ran: tuple[Path, Result]):
 def test_telling_units_look_where_the_boxes_are(ran: tuple[Path, Result]):
     """Counted again in pixels of the pictures: 128 become 104, of which 96 are cut."""
     out, _ = ran
-    unit = chosen_units(Files(str(out)))[0]
+    unit = find_units(Files(str(out)))[0]
     tops = open_run(str(out)).table("top_patches", job="scan", layer=unit.layer, unit=unit.unit)
     boxes = pd.read_csv(out / "pictures/boxes.csv")
 

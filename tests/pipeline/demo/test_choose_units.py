@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline.demo.choose_units import ChosenUnit, choose_units
 
-COLUMNS = ["layer", "unit", "part", "hits", "patches", "score", "thing"]
+COLUMNS = ["layer", "unit", "part", "hits", "patches", "score", "class_name"]
 
 
 def _scores(*rows: tuple[str, int, str, float, str]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
-"""What a gallery says of occluded images, worked out from what `OcclusionReader` reads (ZF 4.2).
+"""The texts and file names of the occluded images' pages (ZF 4.2, fig. 7).
 
-Invariant: as in `pipeline.report.sections.units.page_data`: every text, number and file name of a
-page stands here, formatted, and equal tables give equal data.
+Templates only print them.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
 
 @dataclass(frozen=True)
 class WindowRow:
-    """An image under one window.
+    """An image under one window: a row of maps.
 
     Attributes:
         title: the window's size and step.
-        facts: (name, words).
+        facts: (name, text).
         spot: the window of the largest drop.
         activity: the file of map b.
         p: the file of map d.
@@ -57,7 +56,7 @@ class WindowRow:
 
 @dataclass(frozen=True)
 class WatchedMap:
-    """The map whose activity is watched, and what it looks for.
+    """The strongest map, whose activity was recorded, and what drives it.
 
     Attributes:
         layer: its layer.
@@ -89,12 +88,12 @@ class OcclusionCard:
         image: the file of its input frame; empty where the image is gone.
         problem: why it is gone.
         p: the file of its map of p(target).
-        side: of both in pixels.
-        title: what it shows, or its file's name.
+        side: of the image and of the map, in pixels.
+        title: its class, or its file's name.
         file: its file's name.
         target: the class whose probability was recorded.
         predicted: the most probable one.
-        drop: the largest drop, and from what.
+        drop: the largest drop of p(target), and its value without a window.
         spot: the window of the largest drop.
     """
 
@@ -118,8 +117,8 @@ class OcclusionPage:
     Attributes:
         card: what the page of all says of it.
         facts: (name, value).
-        windows: one section each.
-        map: the watched one.
+        windows: a row each.
+        map: the strongest map.
         before: the page before it, the largest drop first; empty at the ends.
         after: the page after it.
     """
@@ -148,7 +147,7 @@ def page_name(image_id: int) -> str:
 def window_row(
     image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
 ) -> WindowRow:
-    """What is said of an image under one window."""
+    """The row of an image under one window."""
     stem = f"{_stem(image.image_id)}-{window.window}"
     return WindowRow(
         title=window_title(window),
@@ -164,7 +163,7 @@ def window_row(
 
 
 def watched_map(image: Occluded, link: str, tile_px: int) -> WatchedMap:
-    """What is said of the watched map.
+    """What a page shows of the strongest map.
 
     Args:
         image: the image.
@@ -187,7 +186,7 @@ def watched_map(image: Occluded, link: str, tile_px: int) -> WatchedMap:
 
 
 def occlusion_card(image: Occluded, name: ClassName) -> OcclusionCard:
-    """What the page of all says of an image, by the window with the largest drop."""
+    """An image's card, by the window with the largest drop."""
     window = best_window(image)
     stem = _stem(image.image_id)
     gone = isinstance(image.frame, str)

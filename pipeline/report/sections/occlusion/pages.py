@@ -126,7 +126,7 @@ def _image(
     gallery: Gallery,
     beside: dict[int, tuple[str, str]],
 ) -> tuple[OcclusionCard, list[tuple[str, bytes]]]:
-    """An image's card, and its page and pictures by name."""
+    """An image's card, and the files of its page and pictures, by name."""
     colours = colour_classes([window.predicted for window in image.windows])
     rows = [window_row(image, each, colours, reader.class_name) for each in image.windows]
     card = occlusion_card(image, reader.class_name)

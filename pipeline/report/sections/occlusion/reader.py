@@ -1,7 +1,4 @@
-"""Occluded images of a published run, with what stands beside their maps (ZF fig. 7).
-
-Invariant: the numbers are those of the tables, and a picture of an image is what the network saw.
-"""
+"""Reads occluded images of a published run: their maps, and the strongest map's top patches."""
 
 from __future__ import annotations
 
@@ -27,21 +24,23 @@ class WindowMap:
     """One image under one window.
 
     Attributes:
-        window: its place among those of the job.
+        window: its index among those of the job's spec.
         size: (height, width) in pixels.
         stride_px: step down and across.
-        fill: what stood in it.
+        fill: what replaced the pixels in it.
         y_px: int64 [rows], upper edges.
         x_px: int64 [cols], left edges.
         p: float32 [rows, cols], probability of the target.
         predicted: int32 [rows, cols], most probable class.
-        activity: float32 [rows, cols], sum of the strongest map.
-        largest_drop: p of the clean image less the lowest.
+        activity: float32 [rows, cols], sum of the strongest map over its positions.
+        largest_drop: p of the clean image minus the lowest p.
         drop_at: (y, x), upper left corner of the window with the lowest p.
-        half_area: share of the pixels where p is at most half of the clean one.
-        changed: share of the positions with another predicted class.
-        drop_inside: share of the drop in the object's boxes; None where no box is known.
-        pointed: whether the window of the lowest p is centred in a box; None likewise.
+        half_area: share of the pixels, 0 to 1, whose mean p over the windows on them is at most
+            half of the clean p.
+        changed: share of the window positions, 0 to 1, with another predicted class.
+        drop_inside: share of the drop, 0 to 1, inside the object's boxes; None without boxes.
+        pointed: whether the window with the lowest p is centred in a box (the pointing game,
+            Zhang 2016); None without boxes.
     """
 
     window: int
@@ -63,12 +62,12 @@ class WindowMap:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the strongest map looks for.
+    """The top patches of the strongest map: what it responds to over the data set.
 
     Attributes:
         patches: the unit's top patches.
-        own: which of them is this image's; None where it is not among them.
-        scanned: whether the scan took the layer; without, there are no patches.
+        own: index of the one from this image; None where there is none.
+        scanned: whether the scan took the layer; if not, there are no patches.
     """
 
     patches: tuple[Patch, ...]
@@ -84,7 +83,7 @@ class Evidence:
     @property
     def others(self) -> tuple[Patch, ...]:
         """The patches from other images."""
-        return tuple(patch for place, patch in enumerate(self.patches) if place != self.own)
+        return tuple(patch for index, patch in enumerate(self.patches) if index != self.own)
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,13 @@ class Occluded:
         p_target: that probability, without a window.
         predicted: the most probable class, without a window.
         p_predicted: its probability.
-        layer: the layer whose strongest map was watched.
-        unit: that map.
-        activity: its sum, without a window.
+        layer: the layer whose strongest map was recorded.
+        unit: that map's channel.
+        activity: its sum over positions, without a window.
         windows: at least one.
-        frame: what the network saw; or why it cannot be shown.
+        frame: the network's input frame; or why it cannot be shown.
         frame_px: its side.
-        evidence: what the map looks for.
+        evidence: the map's top patches.
     """
 
     image_id: int
@@ -224,7 +223,7 @@ class OcclusionReader:
 
 
 def _class_names(run: Run) -> dict[int, str]:
-    """Names by class; where images disagree, the first one's."""
+    """Names per class; where images disagree, the first one's."""
     images = run.table("images", job="scan", columns=["label", "class_name"]).dropna()
     first = images.drop_duplicates("label")
     return dict(zip(first["label"].astype(int).tolist(), first["class_name"], strict=True))

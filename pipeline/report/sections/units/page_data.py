@@ -1,7 +1,6 @@
-"""What a gallery says of layers and units, worked out from a run's tables.
+"""The texts and numbers of the layers' pages, computed and formatted from a run's tables.
 
-Invariant: every text and number of a page stands in these dataclasses, formatted; a template only
-prints them, and equal tables give equal data.
+Templates only print them.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ class UnitCard:
 
     Attributes:
         unit: its channel; the card's anchor is ``unit-<unit>``.
-        maximum: its largest activation, to be read; empty without images.
-        share: of the images that fire it, to be read.
-        by_maximum: what it is sorted by.
-        by_share: what it is sorted by.
-        dead: no image ranks, so there is no sheet.
+        maximum: its largest activation as text; empty without images.
+        share: the share of the images in which it is above zero, as text.
+        by_maximum: the largest activation as a sort key.
+        by_share: the share as a sort key.
+        dead: it has no top patch, so there is no sheet.
         sheet: its contact sheet, relative to the gallery; None where dead.
-        shown: pictures on the sheet.
+        shown: patches on the sheet.
     """
 
     unit: int
@@ -55,7 +54,18 @@ class PatchDetail:
 
 @dataclass(frozen=True)
 class UnitDetail:
-    """What a card has no room for."""
+    """A unit's statistics and patches, for the dialog behind its card; all as text.
+
+    Attributes:
+        maximum: its largest activation.
+        mean: of the per-image maxima.
+        std: of the per-image maxima.
+        images: images with a finite maximum.
+        active: those of them with a maximum above zero.
+        nonfinite: images left out because their maximum is infinite or NaN; empty without any.
+        histogram: of the per-image maxima.
+        patches: the strongest first.
+    """
 
     maximum: str
     mean: str
@@ -78,12 +88,12 @@ class LayerFacts:
         sheets: the folder of its sheets, relative to the gallery.
         kind: the operation.
         units: how many.
-        dead: units that no image fires.
-        share: of the images that fire a unit, the mean over its units.
-        map_size: positions down x across.
+        dead: units without a top patch.
+        share: the share of images in which a unit is above zero, the mean over the units.
+        map_size: positions, rows x columns.
         stride: input pixels between positions; empty where there is one position.
         field: the receptive field in input pixels.
-        notes: what a reader should know of its boxes.
+        notes: what its receptive fields leave out.
     """
 
     name: str
@@ -150,7 +160,7 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
 
 
 def ranking_images(layer: Row, units: pd.DataFrame) -> pd.Series:
-    """Images that could be a top patch of each unit; a unit without any is dead.
+    """Per unit, the images that can give a top patch; a unit without any is dead.
 
     Only values above zero rank in a layer that an activation function made.
     """
@@ -209,7 +219,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
 
 
 def percent(share: float) -> str:
-    """A share of one, for a person; rounding never makes it none or all."""
+    """A share from 0 to 1 in percent; rounding never makes it 0% or 100%."""
     if 0 < share < 0.001:
         return "< 0.1%"
     if 0.999 < share < 1:

@@ -122,7 +122,7 @@ def test_draw_sheet_one_row_a_unit_and_patches_in_rank_order():
         for place in range(9)
     ]
     pages = [_page(*greys, unit=0), _page(unit=1), _page(*greys[:4], unit=2)]
-    picture = np.asarray(draw_sheet(pages, units=64))
+    picture = np.asarray(draw_sheet(pages, total=64))
     row = picture[96 + 40]
     marks = [tuple(pixel) for pixel in row if pixel[1] == 0 and pixel[2] == 200]
     assert [mark[0] for mark in marks[::80]] == [place * 20 for place in range(9)]
@@ -131,7 +131,7 @@ def test_draw_sheet_one_row_a_unit_and_patches_in_rank_order():
 
 
 def test_draw_sheet_of_few_images_is_no_wider_than_its_longest_row():
-    four, nine = (draw_sheet([_page(*[_red(80, 80)] * n), _page()], units=64) for n in (4, 9))
+    four, nine = (draw_sheet([_page(*[_red(80, 80)] * n), _page()], total=64) for n in (4, 9))
     assert nine.width - four.width == 5 * 86
     row = np.asarray(four)[96 + 40]
     assert (row == RED).all(axis=1).sum() == 4 * 80
@@ -155,7 +155,7 @@ def test_draw_unit_projection_stands_left_of_its_patch_at_its_size():
 def test_draw_sheet_one_projected_unit_keeps_all_patches_in_columns():
     projected = UnitRecord("conv1", 0, "relu", (80, 80), 100, 25, (_pair(80),) * 9)
     plain = _page(*[_red(80, 80)] * 9, unit=1, field=(80, 80))
-    picture = np.asarray(draw_sheet([projected, plain], units=2))
+    picture = np.asarray(draw_sheet([projected, plain], total=2))
     assert len(_red_area(picture, BLUE)) == 9
     areas = _red_area(picture)
     assert [area[1] for area in areas[:9]] == [area[1] for area in areas[9:]]
