@@ -4,7 +4,9 @@ from pathlib import Path
 
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.section import Gallery, layer_page, layer_stem
+from pipeline.report.sections import SECTIONS
 from pipeline.store import open_run
+from schemas.jobs import JOBS
 from tests import made_up_run
 
 
@@ -27,3 +29,8 @@ def test_unit_link_leads_to_layers_of_the_gallery_alone(tmp_path: Path):
     )
     assert gallery.unit_link("conv2", 1) == "layers/001-conv2.html#unit-1"
     assert gallery.unit_link("conv1", 1) == ""
+
+
+def test_sections_are_of_jobs_and_draw_the_picture_of_every_job_that_has_one():
+    assert SECTIONS.keys() <= JOBS.keys()
+    assert {name for name, job in JOBS.items() if job.figure is not None} <= SECTIONS.keys()
