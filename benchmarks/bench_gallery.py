@@ -1,6 +1,6 @@
-"""The gallery beside its own encoder: what tables, decoding and pages cost a unit.
+"""The gallery beside its own encoder: what tables, decoding and pages cost per unit.
 
-Invariant: both sides encode the very same patches, read from one run that is made up from random
+Both sides encode the very same patches, read from one run that is made up from random
 tables and noise; the encoder's time leaves out reading them. The run takes 1.5 GB of temporary
 disk.
 """
@@ -21,10 +21,10 @@ from PIL import Image
 import jobs.gallery
 from benchmarks.options import Options
 from benchmarks.timing import Comparison, Lap, alternate
-from pipeline.report.contact_sheet import SheetShape, encode_sheet
-from pipeline.report.gallery import UNITS_AT_ONCE
+from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.patches import Patch
+from pipeline.report.sections.units.pages import UNITS_AT_ONCE
 from pipeline.store import open_run
 from schemas.jobs.gallery import GallerySpec
 from tests import made_up_run
@@ -43,7 +43,7 @@ def run(options: Options) -> list[Comparison]:
     with TemporaryDirectory() as folder:
         url = _made_up(Path(folder) / "run", units)
         firsts, seconds = alternate(
-            lambda: _gallery_lap(url, Path(folder) / "pages", sizes),
+            lambda: _gallery_lap(url, Path(folder) / "pages", units, sizes),
             lambda: _encoder_lap(url),
             pairs=1 if options.quick else 3,
         )
@@ -64,12 +64,12 @@ def run(options: Options) -> list[Comparison]:
     ]
 
 
-def _gallery_lap(url: str, out: Path, sizes: list[int]) -> Lap:
+def _gallery_lap(url: str, out: Path, units: int, sizes: list[int]) -> Lap:
     wall, cpu = time.monotonic(), time.process_time()
     built = jobs.gallery.run(GallerySpec(run=url, out=str(out), sheet_px=_SHEET_PX))
     spent = time.monotonic() - wall, time.process_time() - cpu
     sizes.append(built.written.bytes)
-    return Lap(built.written.units, *spent)
+    return Lap(units, *spent)
 
 
 def _encoder_lap(url: str) -> Lap:
@@ -79,7 +79,7 @@ def _encoder_lap(url: str) -> Lap:
     for several in _patches(url):
         with ThreadPoolExecutor(os.cpu_count()) as artists:
             began = time.monotonic(), time.process_time()
-            for _ in artists.map(lambda own: len(encode_sheet(own, shape)), several):
+            for _ in artists.map(lambda own: len(encode_contact_sheet(own, shape)), several):
                 pass
             wall += time.monotonic() - began[0]
             cpu += time.process_time() - began[1]

@@ -14,11 +14,11 @@ import typer
 
 from jobs.demo import demo
 from jobs.exits import ExitGroup, run_and_exit, say
-from jobs.flags import keyword, spec_command
+from jobs.flags import Run, keyword, spec_command
+from jobs.show import HELP, show_command
 from jobs.submit import submit_app
-from schemas.errors import InputError, SpecError, nearest
+from schemas.errors import InputError, nearest
 from schemas.jobs import JOBS
-from schemas.secrets import WAY_OUT, holds_credentials
 from schemas.specs import JobSpec, ModelSpec, PreprocessSpec, Spec
 
 app = typer.Typer(
@@ -32,18 +32,6 @@ app = typer.Typer(
 app.add_typer(submit_app, name="submit")
 
 
-def _without_credentials(url: str) -> str:
-    if where := holds_credentials(url):
-        raise SpecError(f"RUN: {where}; {WAY_OUT}")
-    return url
-
-
-Run = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="A run's folder, a path or URL.", callback=_without_credentials
-    ),
-]
 _JSON = typer.Option("--json", help="JSON on stdout, for programs.")
 AsJson = Annotated[bool, _JSON]
 
@@ -92,14 +80,14 @@ class _Look(Spec):
 
 
 def _layers(look: _Look, *, every: bool, as_json: bool) -> None:
-    from jobs import layer_table, layers
+    from jobs import layers
 
     found = layers.table(look.model, look.preprocess)
     shown = found if every else found[found["selected"]]
     if as_json:
         typer.echo(shown.to_json(orient="records", indent=2))
     else:
-        layer_table.show(shown, nodes=len(found))
+        layers.show(shown, nodes=len(found))
 
 
 app.command(
@@ -137,47 +125,7 @@ def status(run: Run, *, as_json: AsJson = False) -> None:
     typer.echo(job.as_json(found) if as_json else job.as_text(found))
 
 
-@app.command()
-def show(
-    run: Run,
-    *,
-    layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Units of a layer of the scan.")
-    ] = None,
-    occlusion: Annotated[
-        int | None,
-        typer.Option(metavar="IMAGE_ID", help="One image that was occluded, instead.", min=0),
-    ] = None,
-    unit: Annotated[
-        int | None, typer.Option(metavar="U", help="One unit; left out: a sheet of units.", min=0)
-    ] = None,
-    units: Annotated[
-        str, typer.Option(metavar="A-B", help="The units of a sheet, from A to B.")
-    ] = "0-63",
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="The PNG to write.")],
-) -> None:
-    """Draw the top patches of one unit, a sheet of many units, or an occluded image, as a PNG.
-
-    Each patch stands beside its projection where `unitscope project` has made them; without, the
-    images are read again from where the scan read them.
-
-    Example: `unitscope show runs/a --layer features.12.cat --unit 7 -o unit.png`, or
-    `unitscope show runs/a --occlusion 12 -o occlusion.png`
-    """
-    from jobs import show as job
-
-    if occlusion is not None and layer is None and unit is None:
-        size = job.run_occlusion(run, occlusion, out)
-    elif layer is not None and occlusion is None:
-        wanted = range(unit, unit + 1) if unit is not None else job.parse_units(units)
-        size = job.run(run, layer, wanted, out, sheet=unit is None)
-    else:
-        raise SpecError(
-            "show draws one thing: give --layer (with --unit or --units), or --occlusion"
-        )
-    typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
-
-
+app.command("show", help=HELP)(show_command())
 app.command()(demo)
 
 

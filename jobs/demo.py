@@ -1,8 +1,8 @@
 """`unitscope demo`: draw pictures, train a small ZFNet on them, and look into it.
 
-Invariant: what a command of `unitscope` can do is done by that command, whose line is printed
-first; the demo itself only makes what a user would bring along, the pictures and the weights, and
-at the end one picture of the units that it names.
+Whatever a command of `unitscope` can do is done by that command, whose line is printed first. The
+demo itself only makes what a user would bring along, the pictures and the weights, and at the end
+one figure of the units that it names.
 """
 
 # ruff: noqa: PLC0415 (the command line reads this file, and heavy modules only when it runs)
@@ -24,15 +24,15 @@ from schemas.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.demo.choose_units import Telling
+    from pipeline.demo.choose_units import ChosenUnit
     from pipeline.demo.small_net import Training
 
 ARCH = "small_zfnet"
 PASSES_A_MINUTE = 10
 _PICTURES, _REST_MINUTES = 2000, 2.0
-"""By default, and what they take on two cores beside the training."""
+"""How many by default, and what drawing and analysing them takes on two cores."""
 
-_TELLING_LAYERS = ("relu2", "relu3", "relu4", "relu5")
+_CHOICE_LAYERS = ("relu2", "relu3", "relu4", "relu5")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Files:
 
     @property
     def figure(self) -> Path:
-        """The picture of the units that the demo names."""
+        """The figure of the units that the demo names."""
         return Path(self.out) / "units.png"
 
 
@@ -112,7 +112,7 @@ def demo(
     learn(files, training)
     for step in steps(files, local=local):
         _run(context, step)
-    units = telling_units(files)
+    units = find_units(files)
     for unit in units:
         _run(context, show_step(files, unit))
     if units:
@@ -188,40 +188,40 @@ def steps(files: Files, *, local: bool) -> list[list[str]]:
     ]
 
 
-def show_step(files: Files, unit: Telling) -> list[str]:
+def show_step(files: Files, unit: ChosenUnit) -> list[str]:
     """The command that draws one unit, into the run's folder."""
     picture = Path(files.out) / f"{unit.part}-{unit.layer}-{unit.unit}.png"
     return ["show", files.out, "--layer", unit.layer, "--unit", str(unit.unit), "-o", str(picture)]
 
 
-def telling_units(files: Files) -> list[Telling]:
-    """Units that look for a part, found by the parts' boxes in their top patches.
+def find_units(files: Files) -> list[ChosenUnit]:
+    """Units whose top patches have a part of an object in the middle, by the parts' boxes.
 
     Returns:
-        At most one a layer, each of another kind of thing, in the order of the layers: of all such
-        choices the one with the highest scores.
+        At most one per layer, each for another class, in the order of the layers: of all such
+        choices the one with the largest sum of scores.
     """
     import pandas as pd
 
-    from pipeline.demo.choose_units import choose_telling
+    from pipeline.demo.choose_units import choose_units
     from pipeline.demo.part_scores import part_scores
     from pipeline.demo.scenes import CLASSES
     from pipeline.store import open_run
 
     run = open_run(files.out)
-    layers = [run.table("top_patches", job="scan", layer=layer) for layer in _TELLING_LAYERS]
+    layers = [run.table("top_patches", job="scan", layer=layer) for layer in _CHOICE_LAYERS]
     tops = pd.concat(layers, ignore_index=True)
     tops["image"] = tops["uri"].map(lambda uri: "/".join(uri.split("/")[-2:]))
-    first = tops[tops["rank"] == 1].assign(thing=tops["image"].str.split("/").str[0])
+    first = tops[tops["rank"] == 1].assign(class_name=tops["image"].str.split("/").str[0])
     scores = part_scores(tops, _parts_in_frames(files))
-    # A whole thing says less than a part of it: most patches of a deep layer show whole things.
+    # The box of an object says less than that of a part: most deep patches show an entire object.
     scores = scores[~scores["part"].isin(CLASSES)]
-    scores = scores.merge(first[["layer", "unit", "thing"]], on=["layer", "unit"])
-    return choose_telling(scores, _TELLING_LAYERS)
+    scores = scores.merge(first[["layer", "unit", "class_name"]], on=["layer", "unit"])
+    return choose_units(scores, _CHOICE_LAYERS)
 
 
-def draw_units(files: Files, units: list[Telling]) -> None:
-    """Draw the units side by side, each with the part that it looks for."""
+def draw_units(files: Files, units: list[ChosenUnit]) -> None:
+    """Draw the units side by side, each with the part that its patches show."""
     from pipeline.demo.figure import draw_figure
     from pipeline.report.unit_record import read_units
     from pipeline.store import open_run
@@ -235,7 +235,7 @@ def draw_units(files: Files, units: list[Telling]) -> None:
     draw_figure(drawn).save(files.figure, optimize=True)
 
 
-def last_words(files: Files, units: list[Telling]) -> str:
+def last_words(files: Files, units: list[ChosenUnit]) -> str:
     """Where to look, and what to try next."""
     out, tables = shlex.quote(files.out), str(Path(files.out, "scan", "top_patches"))
     shown = [

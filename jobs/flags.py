@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from jobs.spec_io import NULL, AnySpec, dump_spec, load_spec
+from schemas.errors import SpecError
 from schemas.flags import BoundFlag, default_of, flags_of
+from schemas.secrets import WAY_OUT, holds_credentials
 from schemas.specs import Spec
 
 
@@ -36,6 +38,21 @@ def keyword(
         annotation=Annotated[kind, option],
     )
 
+
+def _without_credentials(url: str) -> str:
+    if where := holds_credentials(url):
+        raise SpecError(f"RUN: {where}; {WAY_OUT}")
+    return url
+
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, a path or URL.", callback=_without_credentials
+    ),
+]
+"""The run that a command without a spec looks at."""
+RUN_ARGUMENT = inspect.Parameter("run", inspect.Parameter.KEYWORD_ONLY, annotation=Run)
 
 _PANEL = "Spec"
 _COMMON = (

@@ -1,27 +1,22 @@
 """`unitscope gallery`: a run as static pages.
 
-Invariant: the output folder is replaced as a whole, and only where it is absent, empty or a gallery
-already.
+The output folder is replaced as a whole, and only where it is absent, empty or a gallery already.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.io.folder_swap import replacing
 from pipeline.io.objects import local_path
-from pipeline.report.gallery import INDEX, Written, write_gallery
-from pipeline.report.sections.occlusion.reader import count_occluded
+from pipeline.models.layer_globs import match_layers
+from pipeline.report.gallery import INDEX, Written, count_steps, write_gallery
 from pipeline.runtime.progress import make_progress
 from pipeline.store import JobFolder, open_run
-from schemas.errors import LayerError, SpecError, nearest
+from schemas.errors import SpecError
 from schemas.jobs.gallery import GallerySpec
-from schemas.specs import LayerSelection
 
 _SIGN = b'<meta name="generator" content="unitscope gallery">'
 
@@ -56,13 +51,12 @@ def run(spec: GallerySpec) -> Built:
     started = time.monotonic()
     folder = _folder(spec)
     source = open_run(spec.run)
-    layers = _selected(source.table("layers", job="scan"), spec.layers)
-    todo = int(layers["units"].sum()) + count_occluded(source)
+    layers = source.table("layers", job="scan")
+    chosen = match_layers(layers["layer"].tolist(), spec.layers, missing="matches no scanned layer")
+    layers = layers[layers["layer"].isin(chosen)].sort_values("position")
+    steps = count_steps(source, layers)
     try:
-        with (
-            replacing(folder) as fresh,
-            make_progress(todo, 0, "gallery") as progress,
-        ):
+        with replacing(folder) as fresh, make_progress(steps, 0, "gallery") as progress:
             written = write_gallery(
                 source, layers, fresh, sheet_px=spec.sheet_px, advance=progress.advance
             )
@@ -77,18 +71,13 @@ def run(spec: GallerySpec) -> Built:
 def as_text(built: Built) -> str:
     """What was written, where, and what would add to it, for a person."""
     written = built.written
-    pages = f"layers {written.layers:,}, units {written.units:,} (dead {written.dead:,})"
-    if written.occluded:
-        pages += f", occluded images {written.occluded:,}"
+    sections = written.sections.values()
+    counts = ", ".join(section.counts for section in sections)
     lines = [
-        f"gallery done in {built.seconds:.1f} s: {pages}, {written.bytes / 1e6:.1f} MB",
+        f"gallery done in {built.seconds:.1f} s: {counts}, {written.bytes / 1e6:.1f} MB",
         f"open {built.index}",
+        *(section.remark for section in sections if section.remark),
     ]
-    if written.unprojected:
-        only = f"{written.unprojected:,} of {written.layers:,} layers show patches only"
-        why = "the projections are of other layers"
-        then = f"next: {written.hint}, then the gallery again" if written.hint else why
-        lines.append(f"{only}; {then}")
     return "\n".join(lines)
 
 
@@ -113,23 +102,3 @@ def _folder(spec: GallerySpec) -> Path:
 def _is_gallery(folder: Path) -> bool:
     index = folder / INDEX
     return index.is_file() and _SIGN in index.read_bytes()
-
-
-def _selected(layers: pd.DataFrame, selection: LayerSelection) -> pd.DataFrame:
-    names = layers["layer"].tolist()
-    for glob in (*selection.include, *selection.exclude):
-        if not fnmatch.filter(names, glob):
-            raise LayerError(f"layers: {glob!r} matches no scanned layer; {nearest(glob, names)}")
-
-    def wanted(name: str) -> bool:
-        included = not selection.include or _matches(name, selection.include)
-        return included and not _matches(name, selection.exclude)
-
-    chosen = layers[[wanted(name) for name in names]]
-    if chosen.empty:
-        raise LayerError("layers: the selection leaves no layer; widen include or drop exclude")
-    return chosen.sort_values("position")
-
-
-def _matches(name: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)

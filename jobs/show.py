@@ -1,100 +1,100 @@
-"""`unitscope show`: the top patches of a unit, or of many, or an occluded image, as a PNG.
+"""`unitscope show`: what a job published of a run, as one PNG.
 
-Invariant: it draws what `pipeline.report` reads, projections beside the patches where the run has
-them, and works nothing out itself.
+Every job whose `schemas.job_info.JobInfo` has a figure adds that figure's flags to the command.
 """
 
+# ruff: noqa: PLC0415 (the command line reads this file, and heavy modules only when it runs)
 from __future__ import annotations
 
+import inspect
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+import typer
 
-from pipeline.report.figures.occlusion import draw_occlusion
-from pipeline.report.figures.units import draw_sheet, draw_unit
-from pipeline.report.patch_reader import PatchReader
-from pipeline.report.sections.occlusion.reader import OcclusionReader
-from pipeline.report.unit_record import read_units
-from pipeline.store import open_run
-from schemas.errors import LayerError, SpecError
+from jobs.flags import RUN_ARGUMENT, keyword, parameter
+from jobs.spec_io import load_spec
+from schemas.errors import SpecError
+from schemas.flags import flags_of
+from schemas.jobs import JOBS
+from schemas.specs import Spec
 
-_FEW = 12
+HELP = """Draw a unit, a sheet of units or an occluded image, as a PNG.
+
+Each patch stands beside its projection where `unitscope project` has made them; without, the
+images are read again from where the scan read them.
+
+Example: `unitscope show runs/a --layer features.12.cat --unit 7 -o unit.png`, or
+`unitscope show runs/a --occlusion 12 -o occlusion.png`
+"""
 
 
-def parse_units(text: str) -> range:
-    """``"0-63"`` or ``"7"`` as a range of units.
+def show_command() -> Callable[..., None]:
+    """A function for ``typer.Typer.command``: the run, a figure's flags, and the PNG to write."""
+    figures = {name: info.figure for name, info in JOBS.items() if info.figure is not None}
+    flags = {
+        flag.field: parameter(figure, flag)
+        for figure in figures.values()
+        for flag in flags_of(figure)
+    }
+
+    def show(*, run: str, out: str, **given: Any) -> None:
+        asked = {name: value for name, value in given.items() if value is not None}
+        job = _asked_job(figures, asked.keys())
+        names = {flag.field: flag.name for flag in flags_of(figures[job])}
+        figure = load_spec(figures[job], flags=asked, flag_names=names)
+        width, height = draw(run, job, figure, out)
+        typer.echo(f"{out}: {width} x {height} pixels")
+
+    to = typer.Option("--out", "-o", metavar="FILE", help="The PNG to write.")
+    parameters = [RUN_ARGUMENT, *flags.values(), keyword("out", str, to, default=...)]
+    show.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return show
+
+
+def _asked_job(figures: dict[str, type[Spec]], given: Any) -> str:
+    """The one job whose figure the given fields ask for.
 
     Raises:
-        SpecError: it is neither.
+        SpecError: they ask for none, or for several.
     """
-    first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-        raise SpecError(f"--units {text}: is not a range of units; write it as 0-63")
-    wanted = range(int(first), int(last or first) + 1)
-    if not wanted:
-        raise SpecError(f"--units {text}: ends before it begins; write the smaller number first")
-    return wanted
+    ways, found = [], []
+    for job, figure in figures.items():
+        flags = flags_of(figure)
+        needed = {flag.field for flag in flags if flag.required}
+        if needed <= given <= {flag.field for flag in flags}:
+            found.append(job)
+        beside = " or ".join(flag.name for flag in flags if not flag.required)
+        needs = " and ".join(flag.name for flag in flags if flag.required)
+        ways.append(f"{needs} (with {beside})" if beside else needs)
+    if len(found) != 1:
+        raise SpecError(f"show draws one thing: give {', or '.join(ways)}")
+    return found[0]
 
 
-def run(run_url: str, layer: str, units: range, out: str, *, sheet: bool) -> tuple[int, int]:
-    """Draw units of a published scan.
+def draw(run_url: str, job: str, asked: Spec, out: str) -> tuple[int, int]:
+    """Draw what a job published.
 
     Args:
         run_url: the run's folder, a path or URL.
-        layer: a layer of the scan.
-        units: which units; a sheet leaves out those that the layer does not have.
+        job: one whose `schemas.job_info.JobInfo` has a figure.
+        asked: what to draw, in the form of that figure.
         out: the PNG to write, a local path.
-        sheet: one row a unit, instead of one unit on a page.
 
     Returns:
         (width, height) of the picture in pixels.
 
     Raises:
-        LayerError: the run has no such layer, or the layer no such unit.
-        NotPublishedError: the run has no scan yet.
-        SpecError: ``out`` cannot be written.
-    """
-    source = open_run(run_url)
-    [facts] = source.table("layers", job="scan", layer=layer).to_dict("records")
-    known = int(facts["units"])
-    if units.start >= known:
-        raise LayerError(
-            f"{run_url}: layer {layer} has no unit {units.start}; choices: 0 to {known - 1}"
-        )
-    pages = read_units(source, facts, range(units.start, min(units.stop, known)))
-    return _write(draw_sheet(pages, known) if sheet else draw_unit(pages[0]), out)
-
-
-def run_occlusion(run_url: str, image_id: int, out: str) -> tuple[int, int]:
-    """Draw one image of a published occlusion (ZF fig. 7).
-
-    Args:
-        run_url: the run's folder, a path or URL.
-        image_id: its row of the image list.
-        out: the PNG to write, a local path.
-
-    Returns:
-        (width, height) of the picture in pixels.
-
-    Raises:
-        NotPublishedError: the run has no scan or no occlusion yet.
-        SpecError: the image was not occluded, or ``out`` cannot be written.
+        InputError: the run does not hold what is asked for, or ``out`` cannot be written.
+        NotPublishedError: the run has no scan, or nothing of the job yet.
         StoreError: a table cannot be read, or is of another scan.
     """
-    source = open_run(run_url)
-    reader = OcclusionReader(source, PatchReader(source))
-    known = reader.ranked()
-    if image_id not in known:
-        few = ", ".join(map(str, sorted(known)[:_FEW])) + (" ..." if len(known) > _FEW else "")
-        raise SpecError(
-            f"--occlusion {image_id}: {run_url} has no occlusion of this image; choices: {few}"
-        )
-    [image] = reader.read([image_id])
-    return _write(draw_occlusion(image, reader.class_name), out)
+    from pipeline.report.sections import SECTIONS
+    from pipeline.store import open_run
 
-
-def _write(picture: Image.Image, out: str) -> tuple[int, int]:
+    picture = SECTIONS[job].draw(open_run(run_url), asked)
     data = io.BytesIO()
     picture.save(data, "PNG")
     try:

@@ -1,6 +1,6 @@
 """A published run made up from random tables: no network ran, no image need exist.
 
-Invariant: it depends on its arguments alone. Unit 5 of every layer is dead, and unit 3 has two
+It depends on its arguments alone. Unit 5 of every layer is dead, and unit 3 has two
 patches, where the layer has such a unit.
 """
 

@@ -1,7 +1,4 @@
-"""An image under one window, small enough to read: no run, no picture.
-
-Invariant: the numbers are those of the map, 2 x 2 positions.
-"""
+"""An image under one window of 2 x 2 positions, as `OcclusionReader` would read it."""
 
 from __future__ import annotations
 

@@ -25,8 +25,7 @@ TOP_LEVEL = {
 
 FORBIDDEN = {"schemas": {"pipeline", "jobs"}, "pipeline": {"jobs"}, "jobs": set()}
 JOB_HELP = {
-    "engine", "exits", "flags", "layer_table", "published_scan", "spec_io",
-    "spec_yaml",
+    "engine", "exits", "flags", "published_scan", "spec_io", "spec_yaml",
 }  # fmt: skip
 JOB_FACES = {"cli", "__main__"}
 

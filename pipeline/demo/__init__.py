@@ -1,1 +1,1 @@
-"""The demo's own pictures, network and figure: what a user would bring along."""
+"""The demo's own data set, network and figure: what a user would bring along."""

@@ -1,6 +1,6 @@
-"""What stands behind the objects of a scene: meadows, walls, water and dusk, with clutter on them.
+"""Backgrounds of the demo's scenes: meadows, walls, water and dusk, with clutter on them.
 
-Invariant: a backdrop says nothing about the class of what will stand before it.
+A background is drawn without knowing the class of the object in front, so that it cannot tell it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.demo.pen import FINER, Colour, hsv, shaded
 
 
 def draw_backdrop(rng: np.random.Generator, size_px: int) -> Image.Image:
-    """A backdrop, RGB, `FINER` times ``size_px`` square."""
+    """A random background, RGB, `FINER` times ``size_px`` square."""
     side = size_px * FINER
     paint = (_meadow, _meadow, _wall, _water, _dusk)[rng.integers(5)]
     image = paint(rng, side)
@@ -115,8 +115,8 @@ def _clutter(image: Image.Image, rng: np.random.Generator) -> None:
             ends = (x - 2 * step[0], y - 2 * step[1], x + 2 * step[0], y + 2 * step[1])
             draw.line(ends, tone, max(2, round(reach / 5)))
         elif kind == 2:
-            spread = rng.uniform(-1.2, 1.2, (int(rng.integers(3, 6)), 2))
-            corners = np.array([x, y]) + reach * spread
+            offsets = rng.uniform(-1.2, 1.2, (int(rng.integers(3, 6)), 2))
+            corners = np.array([x, y]) + reach * offsets
             draw.polygon([(float(a), float(b)) for a, b in corners], tone)
         else:
             for dx, dy in rng.normal(0, 2 * reach, (6, 2)):

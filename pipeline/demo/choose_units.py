@@ -1,7 +1,4 @@
-"""Which units to show first: one a layer, each of another kind of thing.
-
-Invariant: the choice depends on the scores alone, and no other choice has a higher sum of them.
-"""
+"""Chooses units to show first: at most one per layer, each for another class, by their scores."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ _Row = Mapping[Hashable, Any]
 
 
 @dataclass(frozen=True)
-class Telling:
-    """A unit with a part of some thing in the middle of ``hits`` of its ``patches``."""
+class ChosenUnit:
+    """A unit that has a part of an object in the middle of ``hits`` of its ``patches``."""
 
     layer: str
     unit: int
@@ -26,29 +23,29 @@ class Telling:
     patches: int
 
 
-def choose_telling(scores: pd.DataFrame, layers: Sequence[str]) -> list[Telling]:
-    """Choose at most one unit a layer, and no kind of thing twice.
+def choose_units(scores: pd.DataFrame, layers: Sequence[str]) -> list[ChosenUnit]:
+    """Choose at most one unit per layer, and no class twice, with the largest sum of scores.
 
-    All combinations are tried: meant for a handful of layers and of things.
+    All combinations are tried, so layers and classes must be few.
 
     Args:
-        scores: rows of `pipeline.demo.part_scores.part_scores`, with ``thing``, the kind of thing
-            that a unit's patches show; the highest score first.
+        scores: rows of `pipeline.demo.part_scores.part_scores`, with ``class_name``, the class of
+            the unit's strongest patch; the highest score first.
         layers: to choose for.
 
     Returns:
-        In the order of ``layers``; a layer that adds nothing is left out.
+        In the order of ``layers``; a layer that adds nothing to the sum is left out.
     """
-    best = scores.drop_duplicates(["layer", "thing"])
+    best = scores.drop_duplicates(["layer", "class_name"])
     choices = [[None, *best[best["layer"] == layer].to_dict("records")] for layer in layers]
-    chosen = max(itertools.product(*choices), key=_worth)
+    chosen = max(itertools.product(*choices), key=_total_score)
     names = ("layer", "unit", "part", "hits", "patches")
-    return [Telling(*(row[name] for name in names)) for row in chosen if row]
+    return [ChosenUnit(*(row[name] for name in names)) for row in chosen if row]
 
 
-def _worth(rows: Sequence[_Row | None]) -> float:
-    """The sum of the scores; less than nothing where a thing comes twice."""
+def _total_score(rows: Sequence[_Row | None]) -> float:
+    """The sum of the scores; -1 where a class comes twice."""
     chosen = [row for row in rows if row]
-    if len({row["thing"] for row in chosen}) < len(chosen):
+    if len({row["class_name"] for row in chosen}) < len(chosen):
         return -1.0
     return float(sum(row["score"] for row in chosen))

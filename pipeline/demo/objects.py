@@ -1,7 +1,7 @@
-"""The ten kinds of objects that scenes show, each made of parts.
+"""The ten classes of objects in the demo's scenes, each drawn from named parts.
 
-Invariant: an object draws only inside its own square [-1, 1] x [-1, 1], so that its placement
-alone decides whether it fits into the picture.
+An object draws only inside its own square [-1, 1] x [-1, 1], so that its placement alone decides
+whether it fits into the picture.
 """
 
 from __future__ import annotations

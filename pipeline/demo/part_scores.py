@@ -1,7 +1,8 @@
-"""Which annotated part each unit looks at, by where its top patches lie.
+"""Scores units by the annotated object parts in the middle of their top patches.
 
-Invariant: a part counts for a patch by geometry alone (its box's centre lies in the middle of the
-patch); what a layer's patches show anyway is taken off, so that a frequent part is no finding.
+score = (share of the unit's top patches with the part) - (mean of that share over the units of its
+layer); from -1 to 1. The mean is subtracted so that a frequent part does not score. A patch has a
+part where the centre of the part's box lies in the middle of the patch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 MIDDLE = 0.5
-"""Share of a patch's height and width, around its centre, in which a part's centre must lie."""
+"""Share of a patch's height and of its width, around its centre, that counts as its middle."""
 
 
 def part_scores(tops: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
@@ -21,10 +22,8 @@ def part_scores(tops: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
         parts: columns image, part, y0, x0, y1, x1, in the same pixels as the boxes.
 
     Returns:
-        One row for each (layer, unit, part) that was found: ``patches`` of the unit, ``hits`` (of
-        these, those with the part) and ``score``, the unit's share of patches with the part minus
-        the mean of that share over the units of its layer; the highest score first, then the
-        order of layer, unit and part.
+        One row per (layer, unit, part) that was found: ``patches`` of the unit, ``hits`` (those of
+        them with the part) and ``score``; the highest score first, then by layer, unit and part.
     """
     both = tops.merge(parts, on="image")
     inside = pd.Series(data=True, index=both.index)

@@ -1,7 +1,6 @@
-"""A pen that draws in an object's own coordinates and remembers where each part went.
+"""A pen that draws in an object's own coordinates and records the bounding box of each part.
 
-Invariant: the box of a part holds every pixel that was drawn while the part was open, and lies
-inside the picture.
+The box of a part holds every pixel that was drawn while the part was open, clipped to the picture.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class Placement:
     """Where an object's square [-1, 1] x [-1, 1] lies; lengths in pixels of the finished picture.
 
     Attributes:
-        x: of the centre.
-        y: of the centre.
+        x: the centre, from the left.
+        y: the centre, from the top.
         half: half the side.
         turn: radians, clockwise as seen.
         mirrored: whether left and right are exchanged.
@@ -54,21 +53,21 @@ class Pen:
         boxes: one box for each part that was closed, in that order.
     """
 
-    def __init__(self, image: Image.Image, place: Placement) -> None:
+    def __init__(self, image: Image.Image, placement: Placement) -> None:
         self.boxes: list[Box] = []
         self._image = image
         self._draw = ImageDraw.Draw(image)
-        self._scale = place.half * FINER
-        across = -self._scale if place.mirrored else self._scale
-        cosine, sine = math.cos(place.turn), math.sin(place.turn)
+        self._scale = placement.half * FINER
+        across = -self._scale if placement.mirrored else self._scale
+        cosine, sine = math.cos(placement.turn), math.sin(placement.turn)
         self._turn = np.array([[cosine * across, -sine * self._scale],
                                [sine * across, cosine * self._scale]])  # fmt: skip
-        self._origin = np.array([place.x, place.y]) * FINER
+        self._origin = np.array([placement.x, placement.y]) * FINER
         self._open: list[list[NDArray[np.float64]]] = []
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Whatever is drawn inside makes up one part, and so belongs to every part around it."""
+        """What is drawn inside the ``with`` is one part, and belongs to the parts around it too."""
         drawn: list[NDArray[np.float64]] = []
         self._open.append(drawn)
         yield
@@ -83,7 +82,7 @@ class Pen:
         self, points: Sequence[Point], fill: Colour, *, edge: Colour | None = None, width: float = 0
     ) -> None:
         """A filled polygon, with an edge of ``width`` where ``edge`` is a colour."""
-        self._draw.polygon(_pairs(self._placed(points)), fill)
+        self._draw.polygon(_pairs(self._to_pixels(points)), fill)
         if edge is not None:
             self.line([*points, points[0]], edge, width)
 
@@ -103,10 +102,10 @@ class Pen:
     def line(self, points: Sequence[Point], colour: Colour, width: float) -> None:
         """A line with round ends and corners."""
         thick = max(1, round(width * self._scale))
-        placed = self._placed(points, around=thick / 2 + 1)
-        self._draw.line(_pairs(placed), colour, thick, joint="curve")
+        pixels = self._to_pixels(points, around=thick / 2 + 1)
+        self._draw.line(_pairs(pixels), colour, thick, joint="curve")
         if thick > 2:
-            for x, y in (placed[0], placed[-1]):
+            for x, y in (pixels[0], pixels[-1]):
                 self._draw.circle((float(x), float(y)), thick / 2, colour)
 
     def ring(self, centre: Point, radius: float, colour: Colour, width: float) -> None:
@@ -122,7 +121,7 @@ class Pen:
     ) -> None:
         """Colour a polygon where ``where(x, y)`` holds; x and y in the object's square."""
         mask = Image.new("L", self._image.size)
-        ImageDraw.Draw(mask).polygon(_pairs(self._placed(points)), 255)
+        ImageDraw.Draw(mask).polygon(_pairs(self._to_pixels(points)), 255)
         rows, columns = np.mgrid[: self._image.height, : self._image.width]
         pixels = np.stack([columns, rows]).reshape(2, -1) + 0.5 - self._origin[:, None]
         x, y = np.linalg.inv(self._turn) @ pixels
@@ -150,10 +149,10 @@ class Pen:
                 self._note(np.array(box, dtype=np.float64).reshape(2, 2))
             x += font.getlength(letter)
 
-    def _placed(self, points: Sequence[Point], around: float = 1.0) -> NDArray[np.float64]:
-        placed: NDArray[np.float64] = np.array(points) @ self._turn.T + self._origin
-        self._note(np.concatenate([placed - around, placed + around]))
-        return placed
+    def _to_pixels(self, points: Sequence[Point], around: float = 1.0) -> NDArray[np.float64]:
+        pixels: NDArray[np.float64] = np.array(points) @ self._turn.T + self._origin
+        self._note(np.concatenate([pixels - around, pixels + around]))
+        return pixels
 
     def _note(self, corners: NDArray[np.float64]) -> None:
         for drawn in self._open:
@@ -193,9 +192,9 @@ def vivid(rng: np.random.Generator) -> Colour:
 def shaded(colour: Colour, factor: float) -> Colour:
     """Darker below 1, towards white above it (2 is white)."""
     if factor <= 1:
-        red, green, blue = (round(part * factor) for part in colour)
+        red, green, blue = (round(value * factor) for value in colour)
     else:
-        red, green, blue = (round(part + (255 - part) * (factor - 1)) for part in colour)
+        red, green, blue = (round(value + (255 - value) * (factor - 1)) for value in colour)
     return red, green, blue
 
 

@@ -1,7 +1,7 @@
-"""Labelled pictures of things with parts, drawn on the spot: a data set that needs no download.
+"""The demo's data set: labelled scenes with bounding boxes of objects and parts, drawn, not loaded.
 
-Invariant: a scene depends on its index and its seed alone, and every object and part of it has a
-box; so the same folder can be drawn anywhere, and what a unit looks for can be checked.
+A scene depends on its index and its seed alone, so the same folder can be drawn anywhere; the boxes
+let what a unit responds to be checked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pipeline.io import objects
 from schemas.errors import DatasetError
 
 CLASSES = tuple(DRAW)
-"""Class names, sorted; a scene's label is the place of its class."""
+"""Class names, sorted; a scene's label is the index of its class."""
 
 SCENE_PX = 128
 _UPRIGHT = ("text",)
-_BACKDROP, _THINGS = 0, 1
+_BACKDROP, _OBJECTS = 0, 1
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Scene:
 
     Attributes:
         image: RGB, square.
-        label: place of the class in `CLASSES`.
+        label: index of the class in `CLASSES`.
         class_name: its name.
         boxes: (name, y0, x0, y1, x1), half-open, in pixels: parts, then their object, which
             bears the class's name.
@@ -61,10 +61,10 @@ def draw_scene(index: int, seed: int, *, size_px: int = SCENE_PX) -> Scene:
     label = index % len(CLASSES)
     name = CLASSES[label]
     image = draw_backdrop(np.random.default_rng((seed, index, _BACKDROP)), size_px)
-    rng = np.random.default_rng((seed, index, _THINGS))
+    rng = np.random.default_rng((seed, index, _OBJECTS))
     boxes: list[Box] = []
-    for place in _placements(rng, size_px, upright=name in _UPRIGHT):
-        pen = Pen(image, place)
+    for placement in _placements(rng, size_px, upright=name in _UPRIGHT):
+        pen = Pen(image, placement)
         with pen.part(name):
             DRAW[name](pen, rng)
         boxes += pen.boxes

@@ -1,7 +1,6 @@
-"""The demo's network: `small_zfnet`, trained on drawn scenes until it tells them apart.
+"""Trains the demo's network, `small_zfnet`, to classify the drawn scenes.
 
-Invariant: the weights say in their own file how they were made, so that file and record are written
-as one.
+The weights' file holds the record of how they were trained, so that the two cannot part.
 """
 
 from __future__ import annotations

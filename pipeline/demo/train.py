@@ -1,7 +1,7 @@
-"""Train a network as the paper does, on frames that fit into memory (ZF 3).
+"""Trains a classifier as the paper does, on frames that fit into memory (ZF 3).
 
-Invariant: the same module, frames, labels and recipe give the same weights on one kind of machine
-with one number of threads; the caller's random state and the frames are left as they were.
+The same module, frames, labels and recipe give the same weights on one kind of machine with one
+number of threads. The caller's random state and the frames stay as they were.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Recipe:
         preprocess: ``crop_px``, value range, mean and deviation of the network's input. The crop
             is cut at a random place to train, from the centre to judge; nothing is resized.
         epochs: passes over the frames.
-        batch_size: frames a step; a pass leaves out what does not fill a batch.
+        batch_size: frames per step; a pass leaves out what does not fill a batch.
         learning_rate: at the start; it falls to zero along half a cosine, where the paper lowers
             it by hand.
         momentum: of stochastic gradient descent.
@@ -81,7 +81,7 @@ def train(
         on_epoch: told of every pass when it ends.
 
     Returns:
-        One entry a pass.
+        One entry per pass.
 
     Raises:
         SpecError: fewer frames than a batch, or smaller ones than the crop.

@@ -1,7 +1,7 @@
-"""One WebP a unit: nine projections beside nine patches, three by three each (ZF fig. 2).
+"""Contact sheets: per unit nine projections beside nine patches, three by three each (ZF fig. 2).
 
-Invariant: every sheet of a layer has one size, a place without a picture is transparent, and equal
-patches give equal bytes.
+Every sheet of a layer has one size, so that a page can reserve room for it before it loads, and
+equal patches give equal bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline.report.patches import Box, Cut, Patch, draw_projection, draw_tile
+from pipeline.report.patches import Box, Crop, Patch, draw_projection, draw_tile
 
 _ACROSS = 3
 _QUALITY = 80
@@ -22,7 +22,7 @@ _EFFORT = 2
 
 @dataclass(frozen=True)
 class SheetShape:
-    """Where the pictures stand on the sheets of a layer.
+    """The layout of the contact sheets of a layer.
 
     Attributes:
         tile_px: side of the square that a picture is fitted into.
@@ -51,30 +51,30 @@ class SheetShape:
         """Of the sheet, in pixels."""
         return self.block_px
 
-    def place(self, index: int, *, projection: bool) -> tuple[int, int]:
-        """(x, y) of a picture's upper left corner; ``index`` is its rank, from 0."""
+    def corner(self, index: int, *, projection: bool) -> tuple[int, int]:
+        """(x, y) of a picture's upper left corner in pixels; ``index`` is its rank, from 0."""
         step = self.tile_px + self.gap_px
         left = self.block_px + self.middle_px if self.paired and not projection else 0
         return left + index % _ACROSS * step, index // _ACROSS * step
 
 
-def encode_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
+def encode_contact_sheet(patches: Sequence[Patch], shape: SheetShape) -> bytes:
     """A unit's patches, at most nine, as a WebP."""
     data = io.BytesIO()
-    draw_contacts(patches, shape).save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
+    draw_contact_sheet(patches, shape).save(data, "WEBP", quality=_QUALITY, method=_EFFORT)
     return data.getvalue()
 
 
-def draw_contacts(patches: Sequence[Patch], shape: SheetShape) -> Image.Image:
-    """Draw a unit's patches, at most nine; the rest is transparent."""
+def draw_contact_sheet(patches: Sequence[Patch], shape: SheetShape) -> Image.Image:
+    """A unit's patches, at most nine, as an RGBA picture; the rest is transparent."""
     sheet = Image.new("RGBA", (shape.width, shape.height), (0, 0, 0, 0))
     for index, patch in enumerate(patches[: _ACROSS * _ACROSS]):
         if shape.paired and patch.projection is not None:
             size = _fitted(patch.projection, patch.box, shape.tile_px)
             tile = draw_projection(patch.projection, size)
-            _paste(sheet, tile, shape.place(index, projection=True), shape.tile_px)
-        tile = draw_tile(patch.cut, _fitted(patch.cut, patch.box, shape.tile_px), patch.problem)
-        _paste(sheet, tile, shape.place(index, projection=False), shape.tile_px)
+            _paste(sheet, tile, shape.corner(index, projection=True), shape.tile_px)
+        tile = draw_tile(patch.crop, _fitted(patch.crop, patch.box, shape.tile_px), patch.problem)
+        _paste(sheet, tile, shape.corner(index, projection=False), shape.tile_px)
     return sheet
 
 
@@ -82,8 +82,8 @@ def _paste(sheet: Image.Image, tile: Image.Image, at: tuple[int, int], tile_px: 
     sheet.paste(tile, (at[0] + (tile_px - tile.width) // 2, at[1] + (tile_px - tile.height) // 2))
 
 
-def _fitted(cut: Cut | None, box: Box, tile_px: int) -> tuple[int, int]:
+def _fitted(crop: Crop | None, box: Box, tile_px: int) -> tuple[int, int]:
     """(width, height) of a picture whose long side fills the square."""
-    height, width = (cut.height, cut.width) if cut else (box[2] - box[0], box[3] - box[1])
+    height, width = (crop.height, crop.width) if crop else (box[2] - box[0], box[3] - box[1])
     scale = tile_px / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))

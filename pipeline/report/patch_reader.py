@@ -1,8 +1,8 @@
-"""Top patches of a published scan, with their pictures.
+"""Reads the top patches of a published scan, with their pictures.
 
-Invariant: a patch is what the network saw. It is read from the projections' table where that is
-published, else cut from the image by the run's own preprocessing; an image that cannot be read any
-more leaves a patch that says so.
+A patch shows what the network saw. It is read from the projections' table where that is published,
+else cropped out of the image after the run's own preprocessing; a patch of an image that cannot be
+read any more says so.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pipeline.data.listing import list_images
 from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
-from pipeline.report.patches import Box, Cut, Patch, cut_box, framed
+from pipeline.report.manifests import published, require_same_scan
+from pipeline.report.patches import Box, Crop, Patch, crop_box, stored_crop
 from pipeline.store.run import Run
-from schemas.errors import DatasetError, ImageRejectedError, NotPublishedError, StoreError
-from schemas.manifest import Manifest
+from schemas.errors import DatasetError, ImageRejectedError
 from schemas.specs import DatasetSpec, PreprocessSpec
 
 PATCHES = 9
@@ -66,7 +66,9 @@ class PatchReader:
         self._frames: OrderedDict[str, Frame] = OrderedDict()
         self._listings: dict[str, pa.Table | None] = {}
         self._images: pd.DataFrame | None = None
-        self._has_projections = _has_projections(run, manifest)
+        self._has_projections = published(run, "project") is not None
+        if self._has_projections:
+            require_same_scan(run, "project", "projections were")
 
     @property
     def frame_px(self) -> int:
@@ -105,7 +107,7 @@ class PatchReader:
         def patch(row: _Row) -> Patch:
             found = projected.get((row["unit"], row["rank"]))
             if found is None:
-                return _patch(row, classes, _cut(frames[row["uri"]], row))
+                return _patch(row, classes, _cropped(frames[row["uri"]], row))
             return _patch(row, classes, _decoded(found, _box(row), self._preprocess.crop_px))
 
         patches: dict[int, list[Patch]] = {unit: [] for unit in units}
@@ -163,7 +165,7 @@ class PatchReader:
             frame = to_frame(pixels, self._preprocess)
         except ImageRejectedError as error:
             return _GONE if error.reason == "missing" else f"no picture:\n{error.reason}"
-        # A view of the tensor would keep its channels apart, and every cut would copy.
+        # A view of the tensor would keep its channels apart, and every crop would copy.
         return np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
 
     def _image_rows(self, uris: list[str]) -> dict[str, ImageRow]:
@@ -188,43 +190,29 @@ class PatchReader:
         return self._listings[container]
 
 
-def _has_projections(run: Run, scan: Manifest) -> bool:
-    try:
-        project = run.manifest("project")
-    except NotPublishedError:
-        return False
-    if project.identity["scan"] != scan.fingerprint:
-        raise StoreError(
-            f"{run.url}: its projections were made from the scan {project.identity['scan']}, the "
-            f"folder holds the scan {scan.fingerprint}; delete its folder project and run "
-            "`unitscope project` again"
-        )
-    return True
-
-
-def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Cut | str, Cut | None]) -> Patch:
-    cut, projection = pictures
+def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Crop | str, Crop | None]) -> Patch:
+    crop, projection = pictures
     return Patch(
         value=float(row["value"]),
         image=str(row["uri"]).rpartition("/")[2],
         class_name=classes.get(row["image_id"]),
         box=_box(row),
-        cut=cut if isinstance(cut, Cut) else None,
-        problem=cut if isinstance(cut, str) else "",
+        crop=crop if isinstance(crop, Crop) else None,
+        problem=crop if isinstance(crop, str) else "",
         projection=projection,
     )
 
 
-def _cut(frame: Frame, row: _Row) -> tuple[Cut | str, None]:
-    return (frame if isinstance(frame, str) else cut_box(frame, _box(row))), None
+def _cropped(frame: Frame, row: _Row) -> tuple[Crop | str, None]:
+    return (frame if isinstance(frame, str) else crop_box(frame, _box(row))), None
 
 
-def _decoded(row: _Row, box: Box, frame_px: int) -> tuple[Cut, Cut]:
+def _decoded(row: _Row, box: Box, frame_px: int) -> tuple[Crop, Crop]:
     patch, projection = (
         np.asarray(Image.open(io.BytesIO(row[name]["bytes"])).convert("RGB"))
         for name in ("patch", "projection")
     )
-    return framed(patch, box, frame_px), framed(projection, box, frame_px)
+    return stored_crop(patch, box, frame_px), stored_crop(projection, box, frame_px)
 
 
 def _box(row: _Row) -> Box:

@@ -1,8 +1,8 @@
-"""One top patch: what is told of it, the box cut out of a frame, and the tiles that are drawn.
+"""Top patches and projections: boxes cropped out of input frames, and the tiles drawn of them.
 
-Invariant: a patch shows the pixels of its box and no others, a projection zero as grey 128; what
-lies outside the network's input frame is hatched in both. Along an axis where a box is as large as
-the frame they show the frame.
+A patch shows the pixels of its box alone; a projection shows zero as grey 128. What lies outside
+the network's input frame is hatched in both. Along an axis where a box is as large as the frame,
+both show the frame.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _SMALLEST_CAPTION_PX = 48
 _SHOWN_AS_PIXELS = 3
 # The strongest few may clip: they are specks, and most of a projection is far weaker.
 _FULL_RANGE_FROM = 0.985
-# A step of the stored eight bits then still looks like the grey beside it.
+# At this factor a step of the stored eight bits still looks like the grey beside it.
 _MOST_CONTRAST = 16.0
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A box cut out of a frame, or a stored picture of one.
+class Crop:
+    """A box cropped out of an input frame, or a stored picture of one.
 
     Attributes:
         height: of the box, in the picture's pixels.
-        width: of the box, likewise.
-        top: rows of the box above the frame.
-        left: columns of the box left of the frame.
+        width: of the box, in the picture's pixels.
+        top: rows of the box above the frame, in the picture's pixels.
+        left: columns of the box left of the frame, in the picture's pixels.
         pixels: uint8 [h, w, 3], the part inside the frame.
     """
 
@@ -51,29 +51,30 @@ class Cut:
 
 @dataclass(frozen=True)
 class Patch:
-    """One top patch.
+    """One top patch: the receptive field of a unit's strongest position in one image.
 
     Attributes:
-        value: the activation.
+        value: the activation there.
         image: the image's file name.
         class_name: of the image; None where the data set gives none.
-        box: its receptive field.
-        cut: the picture; None where the image cannot be read any more.
+        box: the receptive field.
+        crop: the picture; None where the image cannot be read any more.
         problem: why there is no picture, in a few words; a line break parts lines.
-        projection: its projection, of the same extent, 128 is zero; None where there is none.
+        projection: its deconvnet projection, of the same extent, 128 is zero; None where there
+            is none.
     """
 
     value: float
     image: str
     class_name: str | None
     box: Box
-    cut: Cut | None
+    crop: Crop | None
     problem: str = ""
-    projection: Cut | None = None
+    projection: Crop | None = None
 
 
-def cut_box(frame: NDArray[np.uint8], box: Box) -> Cut:
-    """Cut a box out of a frame.
+def crop_box(frame: NDArray[np.uint8], box: Box) -> Crop:
+    """Crop a box out of a frame.
 
     Args:
         frame: uint8 [H, W, 3].
@@ -88,16 +89,16 @@ def cut_box(frame: NDArray[np.uint8], box: Box) -> Cut:
     )
     top, left = max(0, -y0), max(0, -x0)
     pixels = frame[y0 + top : max(y1, 0), x0 + left : max(x1, 0)]
-    return Cut(y1 - y0, x1 - x0, top, left, np.ascontiguousarray(pixels))
+    return Crop(y1 - y0, x1 - x0, top, left, np.ascontiguousarray(pixels))
 
 
-def framed(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Cut:
-    """A stored picture of a box, as `cut_box` would have cut it.
+def stored_crop(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Crop:
+    """A stored picture of a box, as `crop_box` would have cut it.
 
     Args:
-        picture: uint8 [h, w, 3], of the whole box, or along an axis where that is as large as the
-            frame or larger, of the frame; its scale is its own.
-        box: of what, unclipped.
+        picture: uint8 [h, w, 3], of the box, or along an axis where that is as large as the frame
+            or larger, of the frame; at any scale.
+        box: the box, unclipped.
         frame_px: side of the frame.
     """
     rows, columns = (
@@ -105,18 +106,18 @@ def framed(picture: NDArray[np.uint8], box: Box, frame_px: int) -> Cut:
         for side, start, stop in zip(picture.shape[:2], box[:2], box[2:], strict=True)
     )
     height, width = picture.shape[:2]
-    return Cut(height, width, rows.start, columns.start, picture[rows, columns])
+    return Crop(height, width, rows.start, columns.start, picture[rows, columns])
 
 
 def stretched(signal: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A projection with more contrast, for a person.
+    """A projection with more contrast.
 
     Args:
-        signal: float32 [h, w, 3], -128 to 127, 0 is nothing.
+        signal: float32 [h, w, 3], -128 to 127, 0 where the image does not drive the unit.
 
     Returns:
-        128 and the signal times one factor, 1 to 16, which brings the strongest 1.5 % of it to
-        the full range.
+        uint8 [h, w, 3]: 128 plus the signal times one factor, 1 to 16, by which the strongest
+        1.5 % of it reach the full range.
     """
     level = float(np.quantile(np.abs(signal), _FULL_RANGE_FROM, method="higher"))
     factor = min(max(127 / max(level, 1.0), 1.0), _MOST_CONTRAST)
@@ -124,26 +125,26 @@ def stretched(signal: NDArray[np.float32]) -> NDArray[np.uint8]:
     return shown
 
 
-def draw_tile(cut: Cut | None, size: tuple[int, int], problem: str = "") -> Image.Image:
-    """A cut at the size it is shown in.
+def draw_tile(crop: Crop | None, size: tuple[int, int], problem: str = "") -> Image.Image:
+    """A patch as a tile.
 
     Args:
-        cut: the picture; None: a plain tile that says ``problem``.
-        size: (width, height) in picture pixels.
+        crop: the picture; None: a plain tile that says ``problem``.
+        size: (width, height) of the tile in pixels.
         problem: written on the tile where it has room for it.
     """
-    return _plain(problem, size) if cut is None else _placed(cut, size, _resized)
+    return _problem_tile(problem, size) if crop is None else _fit(crop, size, _resized)
 
 
-def draw_projection(cut: Cut | None, size: tuple[int, int], problem: str = "") -> Image.Image:
-    """A projection at the size it is shown in, with the contrast that it needs there.
+def draw_projection(crop: Crop | None, size: tuple[int, int], problem: str = "") -> Image.Image:
+    """A projection as a tile, with the contrast that it needs at that size.
 
     Args:
-        cut: the projection, 128 is zero; None: as in `draw_tile`.
+        crop: the projection, 128 is zero; None: as in `draw_tile`.
         size: as in `draw_tile`.
         problem: as in `draw_tile`.
     """
-    return _plain(problem, size) if cut is None else _placed(cut, size, _resized_signal)
+    return _problem_tile(problem, size) if crop is None else _fit(crop, size, _resized_signal)
 
 
 def shortened(text: str, width: float, font: Font) -> str:
@@ -158,12 +159,12 @@ def shortened(text: str, width: float, font: Font) -> str:
 
 
 def three_digits(value: float) -> str:
-    """A number in three significant digits, for a person."""
+    """A number in three significant digits."""
     return f"{float(f'{value:.3g}'):,g}"
 
 
 def _inside(side: int, start: int, stop: int, frame_px: int) -> slice:
-    """The pixels of a picture's side that lie inside the frame altogether."""
+    """The pixels along one side of a picture that lie inside the frame, none of them in part."""
     extent = stop - start
     if extent >= frame_px:
         return slice(0, side)
@@ -174,36 +175,36 @@ def _inside(side: int, start: int, stop: int, frame_px: int) -> slice:
 _Draw = Callable[[NDArray[np.uint8], tuple[int, int], float], Image.Image]
 
 
-def _placed(cut: Cut, size: tuple[int, int], draw: _Draw) -> Image.Image:
-    """The part inside the frame, at its place on a hatched tile."""
-    inside = cut.pixels.shape[:2]
-    if inside == (cut.height, cut.width):
-        return draw(cut.pixels, size, size[0] / cut.width)
+def _fit(crop: Crop, size: tuple[int, int], draw: _Draw) -> Image.Image:
+    """What lies inside the frame, where it lies on a hatched tile."""
+    inside = crop.pixels.shape[:2]
+    if inside == (crop.height, crop.width):
+        return draw(crop.pixels, size, size[0] / crop.width)
     tile = _hatched(size)
-    if cut.pixels.size:
-        scale = (size[0] / cut.width, size[1] / cut.height)
-        x0, x1 = round(cut.left * scale[0]), round((cut.left + inside[1]) * scale[0])
-        y0, y1 = round(cut.top * scale[1]), round((cut.top + inside[0]) * scale[1])
-        part = (max(1, x1 - x0), max(1, y1 - y0))
-        tile.paste(draw(cut.pixels, part, scale[0]), (x0, y0))
+    if crop.pixels.size:
+        scale = (size[0] / crop.width, size[1] / crop.height)
+        x0, x1 = round(crop.left * scale[0]), round((crop.left + inside[1]) * scale[0])
+        y0, y1 = round(crop.top * scale[1]), round((crop.top + inside[0]) * scale[1])
+        inner = (max(1, x1 - x0), max(1, y1 - y0))
+        tile.paste(draw(crop.pixels, inner, scale[0]), (x0, y0))
     return tile
 
 
 def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], scale: float) -> Image.Image:
-    return Image.fromarray(pixels).resize(size, _way(scale))
+    return Image.fromarray(pixels).resize(size, _resampling(scale))
 
 
 def _resized_signal(pixels: NDArray[np.uint8], size: tuple[int, int], scale: float) -> Image.Image:
     """Stretched last, as a smaller picture is a weaker one, and in between nothing is rounded."""
     signal = pixels.astype(np.float32) - 128
     planes = [
-        np.asarray(Image.fromarray(signal[:, :, colour]).resize(size, _way(scale)))
+        np.asarray(Image.fromarray(signal[:, :, colour]).resize(size, _resampling(scale)))
         for colour in range(3)
     ]
     return Image.fromarray(stretched(np.stack(planes, axis=2)))
 
 
-def _way(scale: float) -> Image.Resampling:
+def _resampling(scale: float) -> Image.Resampling:
     return Image.Resampling.NEAREST if scale >= _SHOWN_AS_PIXELS else Image.Resampling.LANCZOS
 
 
@@ -215,7 +216,7 @@ def _hatched(size: tuple[int, int]) -> Image.Image:
     return image
 
 
-def _plain(problem: str, size: tuple[int, int]) -> Image.Image:
+def _problem_tile(problem: str, size: tuple[int, int]) -> Image.Image:
     image = Image.new("RGB", size, _GONE)
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_GREY)

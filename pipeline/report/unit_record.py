@@ -1,7 +1,4 @@
-"""Units of a published scan, as the pictures of them need them.
-
-Invariant: what is drawn of a unit is what the tables hold of it; nothing is worked out here.
-"""
+"""Reads units of a published scan with their patches, as the PNG figures need them."""
 
 from __future__ import annotations
 
@@ -15,17 +12,17 @@ from pipeline.store.run import Run
 
 
 @dataclass(frozen=True)
-class UnitPage:
-    """A unit and its patches, the strongest first; at most nine are drawn.
+class UnitRecord:
+    """A unit and its top patches, the strongest first.
 
     Attributes:
         layer: its layer.
         unit: its channel.
         kind: the layer's operation.
         field: (height, width) of its receptive field in input pixels.
-        images: images with a finite maximum.
-        active: of these, above zero.
-        patches: as many as there are.
+        images: images in which its largest activation is finite.
+        active: those of them in which it is above zero.
+        patches: at most nine.
     """
 
     layer: str
@@ -37,12 +34,12 @@ class UnitPage:
     patches: tuple[Patch, ...]
 
 
-def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[UnitPage]:
+def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[UnitRecord]:
     """Units of one layer, with their patches and projections.
 
     Args:
         run: scan must be published; projections are read where they are published too.
-        layer: its row of `schemas.tables.SCAN_LAYERS`.
+        layer: its row of `schemas.jobs.scan.SCAN_LAYERS`.
         units: consecutive, all of them the layer's.
 
     Raises:
@@ -55,7 +52,7 @@ def read_units(run: Run, layer: Mapping[Hashable, Any], units: range) -> list[Un
     active = dict(zip(facts["unit"], facts["active"].tolist(), strict=True))
     patches = PatchReader(run).read(name, units)
     return [
-        UnitPage(
+        UnitRecord(
             layer=name,
             unit=unit,
             kind=layer["kind"],

@@ -20,7 +20,8 @@ import jobs
 from jobs import engine
 from jobs.cli import app
 from pipeline.store import JobFolder, JobStore
-from schemas.jobs.scan import SCAN_LAYERS, ScanSpec
+from schemas.jobs.occlude import OcclusionFigure
+from schemas.jobs.scan import SCAN_LAYERS, ScanSpec, UnitsFigure
 from schemas.manifest import Manifest, Provenance
 from schemas.specs import ModelSpec, PreprocessSpec
 from tests import made_up_run
@@ -262,7 +263,7 @@ def test_layers_lists_the_selected_and_all_on_request(monkeypatch: pytest.Monkey
         rows = [LAYER | {"selected": True}, LAYER | {"layer": "features.0", "selected": False}]
         return pd.DataFrame(rows)
 
-    _replace(monkeypatch, jobs, "layers", table=table)
+    monkeypatch.setattr("jobs.layers.table", table)
     some = _invoke("layers", "--arch", "vgg16", "--weights", "random")
     assert "features.1" in some.stdout
     assert "features.0" not in some.stdout
@@ -280,8 +281,8 @@ def test_layers_lists_the_selected_and_all_on_request(monkeypatch: pytest.Monkey
 def test_show_passes_one_unit_or_a_sheet(monkeypatch: pytest.MonkeyPatch):
     seen: list[tuple[object, ...]] = []
 
-    def run(url: str, layer: str, units: range, out: str, *, sheet: bool) -> tuple[int, int]:
-        seen.append((url, layer, units, out, sheet))
+    def run(url: str, job: str, asked: UnitsFigure, out: str) -> tuple[int, int]:
+        seen.append((url, job, asked, out))
         return 10, 20
 
     monkeypatch.setattr("jobs.show.run", run)
@@ -290,23 +291,30 @@ def test_show_passes_one_unit_or_a_sheet(monkeypatch: pytest.MonkeyPatch):
     _invoke("show", "r", "--layer", "f.1", "--out", "s.png")
     _invoke("show", "r", "--layer", "f.1", "--units", "8-9", "-o", "s.png")
     assert seen == [
-        ("r", "f.1", range(7, 8), "u.png", False),
-        ("r", "f.1", range(64), "s.png", True),
-        ("r", "f.1", range(8, 10), "s.png", True),
+        ("r", "scan", UnitsFigure(layer="f.1", unit=7), "u.png"),
+        ("r", "scan", UnitsFigure(layer="f.1"), "s.png"),
+        ("r", "scan", UnitsFigure(layer="f.1", units="8-9"), "s.png"),
     ]
+
+
+@pytest.mark.parametrize("units", ["", "-", "3-", "-3", "a-b", "9-3", "1,2"])
+def test_show_refuses_what_is_no_range_of_units(units: str):
+    result = _invoke("show", "r", "--layer", "f.1", f"--units={units}", "-o", "s.png")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--units" in result.stderr
 
 
 def test_show_passes_an_occluded_image(monkeypatch: pytest.MonkeyPatch):
     seen: list[tuple[object, ...]] = []
 
-    def run_occlusion(url: str, image_id: int, out: str) -> tuple[int, int]:
-        seen.append((url, image_id, out))
+    def run(url: str, job: str, asked: OcclusionFigure, out: str) -> tuple[int, int]:
+        seen.append((url, job, asked, out))
         return 10, 20
 
-    monkeypatch.setattr("jobs.show.run_occlusion", run_occlusion)
+    monkeypatch.setattr("jobs.show.run", run)
     result = _invoke("show", "r", "--occlusion", "7", "-o", "u.png")
     assert (result.exit_code, result.stdout) == (0, "u.png: 10 x 20 pixels\n")
-    assert seen == [("r", 7, "u.png")]
+    assert seen == [("r", "occlude", OcclusionFigure(occlusion=7), "u.png")]
 
 
 @pytest.mark.parametrize(

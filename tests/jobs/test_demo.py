@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from jobs import demo
 from jobs.cli import app
-from jobs.demo import Files, last_words, show_step, steps, telling_units
-from pipeline.demo.choose_units import Telling
+from jobs.demo import Files, find_units, last_words, show_step, steps
+from pipeline.demo.choose_units import ChosenUnit
 from pipeline.demo.scenes import CLASSES
 from pipeline.demo.small_net import ARCH, Training
 from pipeline.store import open_run
@@ -53,7 +53,7 @@ def test_steps_are_commands_with_a_spec_that_holds(local: bool):
 
 
 def test_show_step_parses():
-    step = show_step(Files("runs/a"), Telling("relu3", 7, "wheel", 8, 9))
+    step = show_step(Files("runs/a"), ChosenUnit("relu3", 7, "wheel", 8, 9))
     command = typer.main.get_command(app).commands["show"]
 
     given = command.make_context("show", step[1:]).params
@@ -89,7 +89,7 @@ def test_demo_prints_each_command_before_it_runs(ran: tuple[Path, Result]):
 
 def test_demo_draws_the_units_that_it_names(ran: tuple[Path, Result]):
     out, result = ran
-    units = telling_units(Files(str(out)))
+    units = find_units(Files(str(out)))
 
     assert 2 <= len(units) <= 4
     assert [unit.layer for unit in units] == sorted({unit.layer for unit in units})
@@ -112,7 +112,7 @@ def test_demo_draws_the_units_that_it_names(ran: tuple[Path, Result]):
 def test_telling_units_look_where_the_boxes_are(ran: tuple[Path, Result]):
     """Counted again in pixels of the pictures: 128 become 104, of which 96 are cut."""
     out, _ = ran
-    unit = telling_units(Files(str(out)))[0]
+    unit = find_units(Files(str(out)))[0]
     tops = open_run(str(out)).table("top_patches", job="scan", layer=unit.layer, unit=unit.unit)
     boxes = pd.read_csv(out / "pictures/boxes.csv")
 

@@ -4,6 +4,7 @@ import io
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.show import parse_units, run, run_occlusion
+from jobs.show import draw
 from pipeline.store import JobFolder, JobStore, open_run
 from pipeline.store.layout import layer_file
 from schemas.errors import LayerError, NotPublishedError, SpecError
-from schemas.jobs.scan import SCAN_IMAGES, SCAN_LAYERS, SCAN_TOP_PATCHES, SCAN_UNITS
+from schemas.jobs.occlude import OcclusionFigure
+from schemas.jobs.scan import SCAN_IMAGES, SCAN_LAYERS, SCAN_TOP_PATCHES, SCAN_UNITS, UnitsFigure
 from schemas.manifest import FileRecord, Manifest, Provenance
 from schemas.specs import PreprocessSpec
 from schemas.tables import Table
@@ -193,11 +195,19 @@ def _colours(picture: np.ndarray) -> list[int]:
     return [index for _, _, index in sorted(places)]
 
 
+def _units(url: str, layer: str, out: str, **asked: Any) -> tuple[int, int]:
+    return draw(url, "scan", UnitsFigure(layer=layer, **asked), out)
+
+
+def _occlusion(url: str, image_id: int, out: str) -> tuple[int, int]:
+    return draw(url, "occlude", OcclusionFigure(occlusion=image_id), out)
+
+
 @pytest.mark.parametrize("kind", [_folder, _tar, _parquet])
 def test_run_unit_shows_the_boxes_of_the_run_s_own_frame(tmp_path: Path, kind: object):
     url = _published(tmp_path, kind(tmp_path))  # type: ignore[operator]
     out = tmp_path / "new" / "unit.png"
-    size = run(url, "features.0", range(1), str(out), sheet=False)
+    size = _units(url, "features.0", str(out), unit=0)
     picture = np.asarray(Image.open(out))
     assert picture.shape == (size[1], size[0], 3)
     assert _colours(picture) == [0, 1, 2, 3]
@@ -214,16 +224,16 @@ def test_run_unit_shows_the_boxes_of_the_run_s_own_frame(tmp_path: Path, kind: o
 def test_run_unit_with_two_patches_shows_two(tmp_path: Path):
     url = _published(tmp_path, _folder(tmp_path))
     out = tmp_path / "unit.png"
-    run(url, "features.0", range(1, 2), str(out), sheet=False)
+    _units(url, "features.0", str(out), unit=1)
     assert _colours(np.asarray(Image.open(out))) == [1, 2]
 
 
 def test_run_sheet_has_one_row_a_unit_and_stops_at_the_last_unit(tmp_path: Path):
     url = _published(tmp_path, _folder(tmp_path))
     out = tmp_path / "sheet.png"
-    run(url, "features.0", range(64), str(out), sheet=True)
+    _units(url, "features.0", str(out), units="0-63")
     assert _colours(np.asarray(Image.open(out))) == [0, 1, 2, 3, 1, 2]
-    run(url, "features.3", range(66, 200), str(out), sheet=True)
+    _units(url, "features.3", str(out), units="66-199")
     seen = _colours(np.asarray(Image.open(out)))
     assert seen == [(unit + rank) % 4 for unit in range(66, 70) for rank in range(4)]
 
@@ -234,7 +244,7 @@ def test_run_image_gone_or_broken_since_leaves_its_place(tmp_path: Path):
     Path(uris[0]).unlink()
     Path(uris[2]).write_bytes(b"no picture")
     out = tmp_path / "unit.png"
-    run(url, "features.0", range(1), str(out), sheet=False)
+    _units(url, "features.0", str(out), unit=0)
     picture = np.asarray(Image.open(out))
     assert _colours(picture) == [1, 3]
     assert ((picture == (206, 206, 206)).all(axis=2)).sum() > 96 * 96
@@ -244,7 +254,7 @@ def test_run_container_gone_since_leaves_all_places(tmp_path: Path):
     url = _published(tmp_path, _tar(tmp_path))
     (tmp_path / "shard.tar").unlink()
     out = tmp_path / "unit.png"
-    run(url, "features.0", range(1), str(out), sheet=False)
+    _units(url, "features.0", str(out), unit=0)
     assert _colours(np.asarray(Image.open(out))) == []
 
 
@@ -252,18 +262,18 @@ def test_run_unknown_layer_unit_and_run_are_refused(tmp_path: Path):
     url = _published(tmp_path, _folder(tmp_path))
     out = str(tmp_path / "unit.png")
     with pytest.raises(LayerError, match=r"features\.1.*nearest: features"):
-        run(url, "features.1", range(1), out, sheet=False)
+        _units(url, "features.1", out, unit=0)
     with pytest.raises(LayerError, match="no unit 3; choices: 0 to 2"):
-        run(url, "features.0", range(3, 4), out, sheet=False)
+        _units(url, "features.0", out, unit=3)
     with pytest.raises(NotPublishedError):
-        run(str(tmp_path / "none"), "features.0", range(1), out, sheet=False)
+        _units(str(tmp_path / "none"), "features.0", out, unit=0)
     assert not Path(out).exists()
 
 
 def test_run_unwritable_out_is_refused(tmp_path: Path):
     url = _published(tmp_path, _folder(tmp_path))
     with pytest.raises(SpecError, match="cannot be written"):
-        run(url, "features.0", range(1), str(tmp_path), sheet=False)
+        _units(url, "features.0", str(tmp_path), unit=0)
 
 
 def test_run_projections_stand_beside_their_patches(tmp_path: Path):
@@ -272,7 +282,10 @@ def test_run_projections_stand_beside_their_patches(tmp_path: Path):
     tops = open_run(url).table("top_patches", layer="conv1")
     out = tmp_path / "unit.png"
     for units, count in ((range(1), 9), (range(3, 4), 2), (range(4), 29)):
-        run(url, "conv1", units, str(out), sheet=len(units) > 1)
+        if len(units) > 1:
+            _units(url, "conv1", str(out), units="0-3")
+        else:
+            _units(url, "conv1", str(out), unit=units.start)
         with Image.open(out) as picture:
             pixels = np.asarray(picture).astype(int)
         red, blue = pixels[:, :, 0] - pixels[:, :, 2], pixels[:, :, 2] - pixels[:, :, 0]
@@ -293,7 +306,7 @@ def test_run_occlusion_draws_the_image_as_the_network_saw_it(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"conv1": 2})
     made_up_run.occlude(url, [3, 12], names=lambda _: (str(photo), "thing"))
     out = tmp_path / "new" / "occlusion.png"
-    size = run_occlusion(url, 12, str(out))
+    size = _occlusion(url, 12, str(out))
     with Image.open(out) as picture:
         assert picture.size == size
         seen = (np.asarray(picture) == COLOURS[0]).all(axis=2)
@@ -304,23 +317,10 @@ def test_run_occlusion_of_another_image_or_run_is_refused(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"conv1": 2})
     out = tmp_path / "x.png"
     with pytest.raises(NotPublishedError, match="unitscope occlude"):
-        run_occlusion(url, 12, str(out))
+        _occlusion(url, 12, str(out))
     made_up_run.occlude(url, list(range(3, 30)))
     with pytest.raises(SpecError, match=r"--occlusion 2: .* choices: 3, 4.* 14 \.\.\.$"):
-        run_occlusion(url, 2, str(out))
+        _occlusion(url, 2, str(out))
     with pytest.raises(SpecError, match="cannot be written"):
-        run_occlusion(url, 3, str(tmp_path))
+        _occlusion(url, 3, str(tmp_path))
     assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"), [("0-63", range(64)), ("7", range(7, 8)), ("5-5", range(5, 6))]
-)
-def test_parse_units_range_is_inclusive(text: str, wanted: range):
-    assert parse_units(text) == wanted
-
-
-@pytest.mark.parametrize("text", ["", "-", "3-", "-3", "a-b", "9-3", "1,2"])
-def test_parse_units_anything_else_is_refused(text: str):
-    with pytest.raises(SpecError, match="--units"):
-        parse_units(text)

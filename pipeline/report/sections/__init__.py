@@ -1,1 +1,18 @@
-"""The sections of a gallery: one folder per analysis that has pages."""
+"""The sections of a gallery: one folder per job that has pages."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from pipeline.report.section import Section
+
+_FOUND: list[Section[Any]] = [
+    import_module(f"pipeline.report.sections.{folder}.pages").SECTION
+    for folder in (
+        "units",
+        "occlusion",
+    )
+]
+SECTIONS: dict[str, Section[Any]] = {section.name: section for section in _FOUND}
+"""By the job's name, in the overview's order. A new section is one line above: its folder."""

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.demo.choose_units import Telling, choose_telling
+from pipeline.demo.choose_units import ChosenUnit, choose_units
 
-COLUMNS = ["layer", "unit", "part", "hits", "patches", "score", "thing"]
+COLUMNS = ["layer", "unit", "part", "hits", "patches", "score", "class_name"]
 
 
 def _scores(*rows: tuple[str, int, str, float, str]) -> pd.DataFrame:
@@ -21,9 +21,9 @@ def test_choose_telling_gives_way_where_the_whole_gains():
         ("high", 3, "window", 0.85, "car"),
         ("high", 4, "fin", 0.1, "fish"),
     )
-    assert choose_telling(scores, ["low", "high"]) == [
-        Telling("low", 2, "roof", 8, 9),
-        Telling("high", 3, "window", 8, 9),
+    assert choose_units(scores, ["low", "high"]) == [
+        ChosenUnit("low", 2, "roof", 8, 9),
+        ChosenUnit("high", 3, "window", 8, 9),
     ]
 
 
@@ -33,9 +33,9 @@ def test_choose_telling_takes_a_layers_best_unit_of_a_thing_and_the_first_of_equ
         ("low", 7, "wheel", 0.6, "car"),
         ("low", 8, "window", 0.6, "car"),
     )
-    assert choose_telling(scores, ["low", "none"]) == [Telling("low", 7, "wheel", 8, 9)]
+    assert choose_units(scores, ["low", "none"]) == [ChosenUnit("low", 7, "wheel", 8, 9)]
 
 
 def test_choose_telling_of_nothing_is_nothing():
-    assert choose_telling(_scores(), ["low"]) == []
-    assert choose_telling(_scores(("low", 1, "eye", -0.2, "face")), ["low"]) == []
+    assert choose_units(_scores(), ["low"]) == []
+    assert choose_units(_scores(("low", 1, "eye", -0.2, "face")), ["low"]) == []

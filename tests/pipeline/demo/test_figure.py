@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 
 from pipeline.demo.figure import draw_figure
-from pipeline.report.patches import Cut, Patch
-from pipeline.report.unit_record import UnitPage
+from pipeline.report.patches import Crop, Patch
+from pipeline.report.unit_record import UnitRecord
 
 BOX = (0, 0, 8, 8)
 RED, BLUE = (250, 10, 20), (0, 20, 250)
 
 
-def _plain(colour: tuple[int, int, int]) -> Cut:
-    return Cut(8, 8, 0, 0, np.full((8, 8, 3), colour, np.uint8))
+def _plain(colour: tuple[int, int, int]) -> Crop:
+    return Crop(8, 8, 0, 0, np.full((8, 8, 3), colour, np.uint8))
 
 
-def _page(*, patches: int = 9, projected: bool = True) -> UnitPage:
+def _page(*, patches: int = 9, projected: bool = True) -> UnitRecord:
     one = Patch(1.0, "i.jpg", "cat", BOX, _plain(RED))
     if projected:
         one = replace(one, projection=_plain(BLUE))
-    return UnitPage("conv1", 3, "relu", (8, 8), 100, 25, (one,) * patches)
+    return UnitRecord("conv1", 3, "relu", (8, 8), 100, 25, (one,) * patches)
 
 
-def _pixels(*units: tuple[UnitPage, str]) -> np.ndarray:
+def _pixels(*units: tuple[UnitRecord, str]) -> np.ndarray:
     return np.asarray(draw_figure(units).convert("RGB")).astype(int)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.contact_sheet import SheetShape, encode_sheet
-from pipeline.report.patches import Cut, Patch
+from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
+from pipeline.report.patches import Crop, Patch
 
 
-def _plain(colour: tuple[int, int, int], height: int = 16, width: int = 16) -> Cut:
-    return Cut(height, width, 0, 0, np.full((height, width, 3), colour, np.uint8))
+def _plain(colour: tuple[int, int, int], height: int = 16, width: int = 16) -> Crop:
+    return Crop(height, width, 0, 0, np.full((height, width, 3), colour, np.uint8))
 
 
 def _patch(rank: int, *, projected: bool, size: tuple[int, int] = (16, 16)) -> Patch:
@@ -21,7 +21,7 @@ def _patch(rank: int, *, projected: bool, size: tuple[int, int] = (16, 16)) -> P
 
 
 def _decoded(patches: list[Patch], shape: SheetShape) -> np.ndarray:
-    image = Image.open(io.BytesIO(encode_sheet(patches, shape)))
+    image = Image.open(io.BytesIO(encode_contact_sheet(patches, shape)))
     assert (image.format, image.size) == ("WEBP", (shape.width, shape.height))
     return np.asarray(image.convert("RGBA")).astype(int)
 
@@ -44,7 +44,7 @@ def test_encode_sheet_missing_pictures_leave_transparent_places():
     patches = [_patch(0, projected=True), _patch(1, projected=False)]
     alpha = _decoded(patches, shape)[:, :, 3]
     seen = [
-        [bool(alpha[y + 16, x + 16]) for x, y in (shape.place(i, projection=p) for i in range(9))]
+        [bool(alpha[y + 16, x + 16]) for x, y in (shape.corner(i, projection=p) for i in range(9))]
         for p in (True, False)
     ]
     assert seen == [[True] + [False] * 8, [True] * 2 + [False] * 7]
@@ -75,4 +75,4 @@ def test_encode_sheet_image_gone_leaves_a_plain_tile():
 def test_encode_sheet_equal_patches_give_equal_bytes_and_more_than_nine_show_nine():
     shape = SheetShape(64, paired=True)
     nine = [_patch(rank, projected=True) for rank in range(9)]
-    assert encode_sheet(nine, shape) == encode_sheet([*nine, nine[0]], shape)
+    assert encode_contact_sheet(nine, shape) == encode_contact_sheet([*nine, nine[0]], shape)

@@ -1,210 +1,76 @@
 from __future__ import annotations
 
-import io
-import json
-import re
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.report.gallery import UNITS_AT_ONCE, Written, write_gallery
+from pipeline.report.gallery import INDEX, Written, count_steps, write_gallery
+from pipeline.report.section import Gallery, Section, Summary
+from pipeline.report.sections import SECTIONS
 from pipeline.store import open_run
+from pipeline.store.run import Run
+from schemas.specs import Spec
 from tests import made_up_run
-from tests.headless import opened
 
-LAYERS = {"conv1": 12, "conv2": UNITS_AT_ONCE + 9}
-NAUGHTY = 500
+LAYERS = {"conv1": 3, "conv2": 2}
 
 
-class Elements(HTMLParser):
-    """The elements of a page, with their attributes' names."""
+class Toy(Section[Spec]):
+    """A section with one page."""
 
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, tuple[str, ...]]] = []
-        self.feed(page)
-        self.close()
+    name = "toy"
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, tuple(name for name, _ in attrs)))
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def count(self, run: Run, layers: pd.DataFrame) -> int:
+        assert (run.manifest("scan").job, len(layers)) == ("scan", 2)
+        return self._steps
+
+    def write(self, gallery: Gallery) -> Summary:
+        gallery.put("toy/page.html", b"a page")
+        gallery.advance(images=self._steps)
+        return Summary("toys 1", facts=(("toys", "one"),), links=(("toy/page.html", "A toy"),))
+
+    def draw(self, run: Run, asked: Spec) -> Image.Image:
+        raise NotImplementedError
 
 
-def _write(url: str, folder: Path, told: list[int] | None = None) -> Written:
+def _write(url: str, folder: Path, told: list[int]) -> Written:
     run = open_run(url)
     folder.mkdir()
 
     def advance(*, images: int) -> None:
-        if told is not None:
-            told.append(images)
+        told.append(images)
 
-    return write_gallery(run, run.table("layers", job="scan"), folder, sheet_px=16, advance=advance)
-
-
-def _projected(folder: Path, **more: Any) -> str:
-    url = made_up_run.scan(folder, LAYERS, **more)
-    made_up_run.project(url, LAYERS, **more)
-    return url
+    layers = run.table("layers", job="scan")
+    assert count_steps(run, layers) >= 5
+    written = write_gallery(run, layers, folder, sheet_px=16, advance=advance)
+    assert sum(told) == count_steps(run, layers)
+    return written
 
 
-def _details(file: Path) -> list[dict[str, Any]]:
-    text = file.read_text().removeprefix("unitscopeDetails(").removesuffix(");\n")
-    parsed: list[dict[str, Any]] = json.loads(text)
-    return parsed
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def test_write_gallery_has_a_page_a_layer_and_a_sheet_a_living_unit(tmp_path: Path):
-    told: list[int] = []
-    written = _write(_projected(tmp_path / "run"), tmp_path / "pages", told)
-    files = _files(tmp_path / "pages")
-    units = sum(LAYERS.values())
-    assert (written.layers, written.units, written.dead) == (2, units, 2)
-    assert (written.unprojected, written.bytes) == (0, sum(map(len, files.values())))
-    assert (sum(told), max(told)) == (units, UNITS_AT_ONCE)
-    sheets = {
-        f"sheets/{place:03d}-{layer}/{unit:05d}.webp"
-        for place, (layer, count) in enumerate(LAYERS.items())
-        for unit in range(count)
-        if unit != made_up_run.DEAD
-    }
-    pages = {"index.html", "layers/000-conv1.html", "layers/000-conv1.js"} | {
-        "layers/001-conv2.html", "layers/001-conv2.js"
-    }  # fmt: skip
-    static = {"static/gallery.css", "static/gallery.js", "static/icon.svg"}
-    static |= {"static/occlusion.css"}
-    assert files.keys() == sheets | pages | static
-
-
-def test_write_gallery_links_of_every_page_lead_to_files_and_anchors(tmp_path: Path):
-    _write(_projected(tmp_path / "run"), tmp_path / "pages")
-    for page in (tmp_path / "pages").rglob("*.html"):
-        for link in re.findall(r' (?:href|src)="([^"]+)"', page.read_text()):
-            name, _, anchor = link.partition("#")
-            target = (page.parent / name).resolve() if name else page
-            assert target.is_file(), link
-            if anchor:
-                assert f'id="{anchor}"' in target.read_text()
-
-
-def test_write_gallery_sheets_show_projections_left_and_patches_right(tmp_path: Path):
-    _write(_projected(tmp_path / "run"), tmp_path / "pages")
-    data = (tmp_path / "pages" / "sheets" / "001-conv2" / "00070.webp").read_bytes()
-    sheet = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    assert sheet.shape == (52, 112, 3)
-    left, right = sheet[8, 8], sheet[8, 60 + 8]
-    assert left[2] - left[0] > 100
-    assert right[0] - right[2] > 100
-
-
-def test_write_gallery_details_stand_at_their_unit(tmp_path: Path):
-    url = _projected(tmp_path / "run")
-    _write(url, tmp_path / "pages")
-    details = _details(tmp_path / "pages" / "layers" / "001-conv2.js")
-    top = open_run(url).table("top_patches", layer="conv2")
-    assert len(details) == LAYERS["conv2"]
-    for unit, detail in enumerate(details):
-        rows = top[top["unit"] == unit]
-        assert [patch["image"] for patch in detail["patches"]] == [
-            Path(uri).name for uri in rows["uri"]
-        ]
-    assert details[made_up_run.DEAD]["histogram"] is None
-
-
-def test_write_gallery_twice_gives_the_same_bytes(tmp_path: Path):
-    url = _projected(tmp_path / "run")
-    _write(url, tmp_path / "one")
-    _write(url, tmp_path / "two")
-    assert _files(tmp_path / "one") == _files(tmp_path / "two")
-
-
-@pytest.mark.parametrize(("projected", "unprojected"), [({}, 2), ({"conv2": 3}, 1)])
-def test_write_gallery_without_projections_shows_patches_and_says_how_to_add_them(
-    tmp_path: Path, projected: dict[str, int], unprojected: int
+def test_write_gallery_shows_what_a_new_section_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Where other layers are projected, their folder refuses more: no command is promised."""
-    url = made_up_run.scan(tmp_path / "run", LAYERS)
-    if projected:
-        made_up_run.project(url, projected)
-    written = _write(url, tmp_path / "pages")
-    words = f"unitscope project {url}"
-    said = [
-        words in (tmp_path / "pages" / page).read_text()
-        for page in ("index.html", "layers/000-conv1.html", "layers/001-conv2.html")
-    ]
-    assert written.unprojected == unprojected
-    assert written.hint == ("" if projected else words)
-    assert said == [not projected] * 3
-    data = (tmp_path / "pages" / "sheets" / "000-conv1" / "00000.webp").read_bytes()
-    assert Image.open(io.BytesIO(data)).size == (52, 52)
+    monkeypatch.setitem(SECTIONS, "toy", Toy(steps=7))
+    told: list[int] = []
+    written = _write(made_up_run.scan(tmp_path / "run", LAYERS), tmp_path / "pages", told)
+    files = [path for path in (tmp_path / "pages").rglob("*") if path.is_file()]
+    assert list(written.sections) == ["scan", "toy"]
+    assert written.bytes == sum(path.stat().st_size for path in files)
+    assert told[-1] == 7
+    index = (tmp_path / "pages" / INDEX).read_text()
+    assert '<p><a href="toy/page.html">A toy</a></p>' in index
+    assert "<div><dt>toys</dt><dd>one</dd></div>" in index
 
 
-def test_write_gallery_five_hundred_naughty_names_inject_nothing(tmp_path: Path):
-    layers = {"conv1": 64}
-    for name, names in (("plain", made_up_run.plain_names), ("naughty", made_up_run.naughty_names)):
-        url = made_up_run.scan(tmp_path / name / "run", layers, names=names, images=NAUGHTY)
-        made_up_run.project(url, layers, names=names, images=NAUGHTY)
-        _write(url, tmp_path / name / "pages")
-    for page in ("index.html", "layers/000-conv1.html"):
-        plain, naughty = (
-            Elements((tmp_path / name / "pages" / page).read_text()).found
-            for name in ("plain", "naughty")
-        )
-        assert naughty == plain
-    script = tmp_path / "naughty" / "pages" / "layers" / "000-conv1.js"
-    assert not set(script.read_text()) & set("<>&'")
-    shown = {
-        (patch["image"], patch["class_name"])
-        for detail in _details(script)
-        for patch in detail["patches"]
-    }
-    names = (made_up_run.naughty_names(image_id) for image_id in range(NAUGHTY))
-    expected = {(uri.rpartition("/")[2], words) for uri, words in names}
-    # Unit 5 is dead and unit 3 has two patches: 16 of 576 places are left out, and come again.
-    assert len(shown) > NAUGHTY - 20
-    assert shown <= expected
-
-
-def test_write_gallery_page_in_a_browser_fills_the_detail_with_text_alone(tmp_path: Path):
-    layers = {"conv1": 64}
-    url = made_up_run.scan(
-        tmp_path / "run", layers, names=made_up_run.naughty_names, images=NAUGHTY
-    )
-    made_up_run.project(url, layers, names=made_up_run.naughty_names, images=NAUGHTY)
-    _write(url, tmp_path / "pages")
-    page = (tmp_path / "pages" / "layers" / "000-conv1.html").as_uri()
-    dom, console = opened(f"{page}#unit-7", tmp_path / "profile")
-    assert console == []
-    dialog = dom[dom.index("<dialog") : dom.index("</dialog>")]
-    found = Elements(dialog).found
-    assert (found[0][0], found[0][1][-1]) == ("dialog", "open")
-    assert [tag for tag, _ in found].count("li") == 9
-    allowed = {"b", "button", "dd", "dialog", "div", "dl", "dt", "figcaption", "figure", "g", "h2"}
-    allowed |= {"header", "li", "ol", "p", "path", "span", "svg", "text"}
-    assert {tag for tag, _ in found} <= allowed
-    assert not any(name.startswith("on") for _, names in found for name in names)
-    expected = [made_up_run.naughty_names(image_id)[1] for image_id in range(63, 72)]
-    shown = re.findall(r'data-field="class_name">(.*?)</span>', dialog, flags=re.DOTALL)
-    assert len(shown) == 9
-    for text, words in zip(shown, expected, strict=True):
-        assert words is not None
-        escaped = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        assert text == escaped.replace("\x00", "")
-
-
-def test_write_gallery_of_a_raw_layer_keeps_units_that_never_exceed_zero(tmp_path: Path):
-    url = made_up_run.scan(tmp_path / "run", {"fc": 8}, activation=False)
-    written = _write(url, tmp_path / "pages")
-    assert written.dead == 0
-    details = _details(tmp_path / "pages" / "layers" / "000-fc.js")
-    assert details[made_up_run.DEAD]["histogram"] is not None
+def test_write_gallery_leaves_out_a_section_without_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(SECTIONS, "toy", Toy(steps=0))
+    written = _write(made_up_run.scan(tmp_path / "run", LAYERS), tmp_path / "pages", [])
+    assert list(written.sections) == ["scan"]
+    assert not (tmp_path / "pages" / "toy").exists()

@@ -36,12 +36,12 @@ def test_read_cuts_the_boxes_from_the_images(tmp_path: Path):
     assert [len(patches[unit]) for unit in range(8)] == [9, 9, 9, 2, 9, 0, 9, 9]
     top = run.table("top_patches", layer="conv1", unit=4).to_dict("records")
     for row, patch in zip(top, patches[4], strict=True):
-        assert patch.cut is not None
+        assert patch.crop is not None
         assert (patch.value, patch.image) == (row["value"], Path(row["uri"]).name)
         assert patch.box == tuple(row[f"box_{edge}"] for edge in ("y0", "x0", "y1", "x1"))
         inside = [min(row[f"box_{axis}1"], 32) - max(row[f"box_{axis}0"], 0) for axis in ("y", "x")]
-        assert list(patch.cut.pixels.shape) == [*inside, 3]
-        assert (patch.cut.pixels == COLOUR).all()
+        assert list(patch.crop.pixels.shape) == [*inside, 3]
+        assert (patch.crop.pixels == COLOUR).all()
         assert patch.projection is None
 
 
@@ -62,10 +62,10 @@ def test_read_image_gone_says_so_and_an_image_is_read_once(tmp_path: Path):
         file.unlink()
     # Frames that were read stay for the next units; a new reader finds nothing.
     again = reader.read("conv1", range(5))
-    assert [patch.cut is None for patch in again[0]] == [False] * 9
-    assert np.array_equal(again[0][0].cut.pixels, first[0][0].cut.pixels)  # type: ignore[union-attr]
+    assert [patch.crop is None for patch in again[0]] == [False] * 9
+    assert np.array_equal(again[0][0].crop.pixels, first[0][0].crop.pixels)  # type: ignore[union-attr]
     gone = PatchReader(run).read("conv1", range(1))[0]
-    assert {(patch.cut, patch.problem) for patch in gone} == {(None, "image gone")}
+    assert {(patch.crop, patch.problem) for patch in gone} == {(None, "image gone")}
 
 
 def test_frames_are_what_the_network_saw_by_uri_or_why_not(tmp_path: Path):
@@ -92,13 +92,13 @@ def test_read_projections_give_both_pictures_inside_the_frame_and_touch_no_image
     for unit, several in patches.items():
         for rank, patch in enumerate(several):
             place = (9 * unit + rank) % 9
-            cuts = (patch.cut, patch.projection)
+            crops = (patch.crop, patch.projection)
             y0, x0, y1, x1 = patch.box
             inside = np.s_[max(0, -y0) : min(y1, 32) - y0, max(0, -x0) : min(x1, 32) - x0]
-            for cut, data in zip(cuts, made_up_run.PICTURES[place], strict=True):
-                assert cut is not None
-                assert (cut.height, cut.top) == (made_up_run.FIELD_PX, max(0, -y0))
-                assert np.array_equal(cut.pixels, np.asarray(Image.open(io.BytesIO(data)))[inside])
+            for crop, data in zip(crops, made_up_run.PICTURES[place], strict=True):
+                assert crop is not None
+                assert (crop.height, crop.top) == (made_up_run.FIELD_PX, max(0, -y0))
+                assert np.array_equal(crop.pixels, np.asarray(Image.open(io.BytesIO(data)))[inside])
 
 
 def test_read_units_without_projections_are_cut(tmp_path: Path):
@@ -113,7 +113,7 @@ def test_read_units_without_projections_are_cut(tmp_path: Path):
         False,
         False,
     ]
-    assert all(patch.cut is not None for patch in patches[3])
+    assert all(patch.crop is not None for patch in patches[3])
 
 
 def test_reader_projections_of_another_scan_are_refused(tmp_path: Path):

@@ -6,12 +6,12 @@ from PIL import ImageFont
 
 from pipeline.report.patches import (
     Box,
-    Cut,
-    cut_box,
+    Crop,
+    crop_box,
     draw_projection,
     draw_tile,
-    framed,
     shortened,
+    stored_crop,
     stretched,
     three_digits,
 )
@@ -35,7 +35,7 @@ def _frame() -> np.ndarray:
 def test_cut_box_holds_the_pixels_inside_the_frame(
     box: Box, top: int, left: int, rows: range, columns: range
 ):
-    cut = cut_box(_frame(), box)
+    cut = crop_box(_frame(), box)
     assert (cut.height, cut.width) == (box[2] - box[0], box[3] - box[1])
     assert (cut.top, cut.left) == (top, left)
     assert cut.pixels.shape == (len(rows), len(columns), 3)
@@ -55,7 +55,7 @@ def test_cut_box_holds_the_pixels_inside_the_frame(
 def test_cut_box_as_large_as_the_frame_shows_the_frame_along_that_axis(
     box: Box, rows: range, columns: range
 ):
-    cut = cut_box(_frame(), box)
+    cut = crop_box(_frame(), box)
     assert cut.pixels[:, 0, 0].tolist() == list(rows)
     assert cut.pixels[0, :, 1].tolist() == list(columns)
     assert cut.height == (16 if len(rows) == 16 else box[2] - box[0])
@@ -63,11 +63,11 @@ def test_cut_box_as_large_as_the_frame_shows_the_frame_along_that_axis(
 
 
 def test_draw_tile_enlarged_much_shows_pixels_and_little_blends():
-    cut = cut_box(_frame(), (0, 0, 8, 8))
+    cut = crop_box(_frame(), (0, 0, 8, 8))
     pixels = np.asarray(draw_tile(cut, (64, 64)))
     assert np.array_equal(pixels[4::8, 4::8], cut.pixels)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) == 64
-    steps = cut_box(
+    steps = crop_box(
         (np.indices((16, 16))[1][..., None] % 2 * 200).repeat(3, 2).astype(np.uint8), (0, 0, 16, 16)
     )
     assert len(np.unique(np.asarray(draw_tile(steps, (24, 24))))) > 2
@@ -75,7 +75,7 @@ def test_draw_tile_enlarged_much_shows_pixels_and_little_blends():
 
 def test_draw_tile_outside_the_frame_is_hatched_grey():
     red = np.full((6, 8, 3), (250, 10, 20), np.uint8)
-    tile = np.asarray(draw_tile(Cut(8, 8, 2, 0, red), (64, 64))).astype(int)
+    tile = np.asarray(draw_tile(Crop(8, 8, 2, 0, red), (64, 64))).astype(int)
     assert (tile[16:] == (250, 10, 20)).all()
     above = tile[:16]
     assert (above.max(axis=2) == above.min(axis=2)).all()
@@ -94,13 +94,13 @@ def test_draw_tile_without_a_picture_says_why_where_there_is_room():
             (3, -2, 19, 4), (-20, 4, -3, 8)]
 )  # fmt: skip
 @pytest.mark.parametrize("finer", [1, 2])
-def test_framed_is_what_the_box_cuts_out_of_the_frame(box: Box, finer: int):
-    cut = cut_box(_frame(), box)
+def test_stored_crop_is_what_the_box_cuts_out_of_the_frame(box: Box, finer: int):
+    cut = crop_box(_frame(), box)
     stored = np.full((cut.height, cut.width, 3), 128, np.uint8)
     inside = cut.pixels.shape[:2]
     stored[cut.top : cut.top + inside[0], cut.left : cut.left + inside[1]] = cut.pixels
 
-    found = framed(stored.repeat(finer, 0).repeat(finer, 1), box, 16)
+    found = stored_crop(stored.repeat(finer, 0).repeat(finer, 1), box, 16)
 
     assert (found.height, found.width) == (finer * cut.height, finer * cut.width)
     assert np.array_equal(found.pixels, cut.pixels.repeat(finer, 0).repeat(finer, 1))
@@ -108,9 +108,9 @@ def test_framed_is_what_the_box_cuts_out_of_the_frame(box: Box, finer: int):
         assert (found.top, found.left) == (finer * cut.top, finer * cut.left)
 
 
-def test_framed_of_a_smaller_picture_leaves_out_what_is_partly_outside():
+def test_stored_crop_of_a_smaller_picture_leaves_out_what_is_partly_outside():
     """Of 7 rows 2 lie above the frame: at 5 pixels that is 1.43, so the second is mixed."""
-    found = framed(np.zeros((5, 5, 3), np.uint8), (-2, 12, 5, 19), 16)
+    found = stored_crop(np.zeros((5, 5, 3), np.uint8), (-2, 12, 5, 19), 16)
     assert (found.top, found.left, found.pixels.shape) == (2, 0, (3, 2, 3))
 
 
@@ -140,7 +140,7 @@ def test_stretched_full_range_stays_as_it_is():
 def test_draw_projection_made_smaller_has_its_contrast_back():
     """Stripes four pixels wide, of which the reduction leaves about half."""
     stripe = np.where(np.arange(64) // 2 % 2, 138, 118).astype(np.uint8)
-    cut = Cut(64, 64, 0, 0, np.tile(stripe, (64, 1))[..., None].repeat(3, 2))
+    cut = Crop(64, 64, 0, 0, np.tile(stripe, (64, 1))[..., None].repeat(3, 2))
     shown = np.asarray(draw_projection(cut, (32, 32))).astype(int)
     assert np.ptp(np.asarray(draw_tile(cut, (32, 32)))) < 25
     assert np.ptp(shown) > 240
@@ -149,7 +149,7 @@ def test_draw_projection_made_smaller_has_its_contrast_back():
 def test_draw_projection_enlarged_much_shows_pixels_and_hatches_outside():
     pixels = np.full((6, 8, 3), 128, np.uint8)
     pixels[2, 3] = (255, 128, 1)
-    tile = np.asarray(draw_projection(Cut(8, 8, 2, 0, pixels), (64, 64))).astype(int)
+    tile = np.asarray(draw_projection(Crop(8, 8, 2, 0, pixels), (64, 64))).astype(int)
     assert (tile[32:40, 24:32] == (255, 128, 0)).all()
     assert (tile[16:32] == 128).all()
     assert len(np.unique(tile[:16])) == 2

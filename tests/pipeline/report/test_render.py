@@ -8,14 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from pipeline.report.contact_sheet import SheetShape
-from pipeline.report.overview import LayerRow, Overview
-from pipeline.report.render import (
-    STATIC_FILES,
-    details_js,
-    layer_html,
-    overview_html,
-    static_file,
-)
+from pipeline.report.overview import Overview, overview_html
+from pipeline.report.render import fragment, static_files
+from pipeline.report.section import Summary
 from pipeline.report.sections.units.histogram import Histogram
 from pipeline.report.sections.units.page_data import (
     LayerFacts,
@@ -24,6 +19,8 @@ from pipeline.report.sections.units.page_data import (
     UnitCard,
     UnitDetail,
 )
+from pipeline.report.sections.units.pages import details_js, layer_html
+from pipeline.report.sections.units.summary import LayerStrip, summary
 
 PAYLOADS = (
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\"><svg onload=alert(1)>",
@@ -42,10 +39,10 @@ CARDS = (
 )
 SHAPE = SheetShape(64, paired=True)
 LAYER = LayerPage(FACTS, SHAPE, CARDS, FACTS, FACTS, "unitscope project r")
-OVERVIEW = Overview(
-    "net", "runs/a", (("images", "40"),), "unitscope project r",
-    (LayerRow(FACTS, SHAPE, CARDS[:1]),),
-)  # fmt: skip
+COMMAND = "unitscope project r"
+STRIP = LayerStrip(FACTS, SHAPE, CARDS[:1])
+UNPROJECTED = LayerStrip(FACTS, SheetShape(64, paired=False), ())
+OVERVIEW = Overview("net", "runs/a", (("images", "40"),), (summary([STRIP, UNPROJECTED], COMMAND),))
 
 
 class Outline(HTMLParser):
@@ -76,9 +73,8 @@ def test_pages_any_text_stays_text(payload: str):
     facts = replace(FACTS, name=payload, kind=payload, field=payload, notes=(payload,))
     cards = (replace(CARDS[0], maximum=payload, share=payload), CARDS[1])
     layer = LayerPage(facts, SHAPE, cards, facts, facts, payload)
-    overview = Overview(
-        payload, payload, ((payload, payload),), payload, (LayerRow(facts, SHAPE, CARDS[:1]),)
-    )
+    strips = [LayerStrip(facts, SHAPE, CARDS[:1]), LayerStrip(facts, UNPROJECTED.shape, ())]
+    overview = Overview(payload, payload, ((payload, payload),), (summary(strips, payload),))
     for naughty, plain in (
         (layer_html(layer), layer_html(LAYER)),
         (overview_html(overview), overview_html(OVERVIEW)),
@@ -153,26 +149,29 @@ def test_pages_break_long_names_after_dots_and_underscores_only_and_escaped():
 def test_pages_say_what_the_pictures_show(paired: bool):
     shape = SheetShape(64, paired=paired)
     layer = layer_html(LayerPage(FACTS, shape, CARDS, None, None, ""))
-    page = overview_html(replace(OVERVIEW, layers=(LayerRow(FACTS, shape, CARDS[:1]),)))
+    strips = [LayerStrip(FACTS, shape, CARDS[:1])]
+    page = overview_html(replace(OVERVIEW, sections=(summary(strips, ""),)))
     assert ["Left, projections" in text for text in (layer, page)] == [paired] * 2
     assert all("the strongest first" in text and "Hatched lies" in text for text in (layer, page))
 
 
 def test_overview_html_links_layers_and_units():
-    outline = Outline(overview_html(OVERVIEW))
+    outline = Outline(overview_html(replace(OVERVIEW, sections=(summary([STRIP], ""),))))
     links = [value for tag, name, value in outline.values if (tag, name) == ("a", "href")]
     assert links == ["layers/a.html", "layers/a.html#unit-0"]
     for words in ("net", "runs/a", "conv1", "relu", "8 x 8", "9 x 9 px", "5%", "a note"):
         assert words in outline.text
 
 
-@pytest.mark.parametrize(
-    ("occluded", "words"), [(1, "1 image under"), (1200, "1,200 images under")]
-)
-def test_overview_html_links_the_occluded_images(occluded: int, words: str):
-    outline = Outline(overview_html(replace(OVERVIEW, occluded=occluded)))
-    assert ("a", "href", "occlusion.html") in outline.values
-    assert words in outline.text
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_overview_html_words_of_a_section_stay_text_unless_a_template_made_them(payload: str):
+    made = fragment("units/parts.html.j2", "hint", payload)
+    section = Summary("", links=((payload, payload),), hint=made, legend=payload, body=payload)
+    plain = Summary("", links=(("a", "a"),), hint=made, legend="a", body="a")
+    pages = [overview_html(replace(OVERVIEW, sections=(own,))) for own in (section, plain)]
+    naughty, harmless = map(Outline, pages)
+    assert naughty.elements == harmless.elements
+    assert naughty.text.count(payload) == 4 or not payload.isprintable()
 
 
 def test_pages_are_the_same_twice():
@@ -180,7 +179,7 @@ def test_pages_are_the_same_twice():
 
 
 def test_static_files_are_there_and_name_no_other_place():
-    for name in STATIC_FILES:
-        content = static_file(name)
-        assert content
+    files = static_files()
+    assert files.keys() == {"gallery.css", "gallery.js", "icon.svg", "occlusion.css"}
+    for content in files.values():
         assert set(re.findall(rb"https?://[^\"' ]+", content)) <= {b"http://www.w3.org/2000/svg"}

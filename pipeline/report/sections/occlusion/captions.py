@@ -1,7 +1,6 @@
-"""An occluded image in words and numbers, for a page and for a picture alike (ZF 4.2, fig. 7).
+"""Captions of an occluded image: the texts, scales and legends of its maps (ZF 4.2, fig. 7).
 
-Invariant: every text is formatted here, from what `OcclusionReader` read; nothing is worked out
-that the tables do not say, but the shares of the classes.
+The gallery's pages and the PNG of ``unitscope show`` print the same captions.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ClassName = Callable[[int], str]
 
 @dataclass(frozen=True)
 class Spot:
-    """A window, outlined: its upper left corner and size in pixels of the frame."""
+    """The outline of a window: its upper left corner and size in pixels of the frame."""
 
     y: int
     x: int
@@ -36,11 +35,11 @@ class Scale:
     """A legend bar of a heat map.
 
     Attributes:
-        bounds: the numbers that have the first colour and the last.
-        low: the first, to be read.
-        high: the last, to be read.
-        clean: the clean image's value, to be read.
-        mark: where on the bar that is, 0 to 100.
+        bounds: the values of the first colour and of the last.
+        low: the first value as text.
+        high: the last value as text.
+        clean: the clean image's value as text.
+        mark: where on the bar that value stands, 0 to 100.
     """
 
     bounds: tuple[float, float]
@@ -52,7 +51,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class ClassKey:
-    """A class in the legend; ``share`` is of the positions, ``role`` what it is of the image."""
+    """A class in the legend of map e.
+
+    Attributes:
+        colour: ``#rrggbb``.
+        name: the class's.
+        share: of the window positions at which it is the most probable class, as text.
+        role: "target", "clean image" (the prediction without a window), or empty.
+    """
 
     colour: str
     name: str
@@ -61,7 +67,7 @@ class ClassKey:
 
 
 def image_facts(image: Occluded, name: ClassName) -> tuple[tuple[str, str], ...]:
-    """(name, value) of an image without a window."""
+    """(name, value) of the image, without a window on it."""
     return (
         ("file", image.image),
         ("image", str(image.image_id)),
@@ -77,7 +83,7 @@ def window_title(window: WindowMap) -> str:
 
 
 def window_facts(image: Occluded, window: WindowMap) -> tuple[tuple[str, str], ...]:
-    """The numbers of occlude/pictures in words."""
+    """(name, text) of an image under one window: what occlude/pictures holds of it."""
     positions = window.p.size
     changed = round(window.changed * positions)
     facts = [
@@ -110,19 +116,19 @@ def best_window(image: Occluded) -> WindowMap:
 
 
 def p_scale(image: Occluded, window: WindowMap) -> Scale:
-    """Map d's: from 0 to the largest p."""
+    """The scale of map d: from 0 to the largest p(target)."""
     return _scale((0.0, finite_range(window.p, image.p_target)[1]), image.p_target)
 
 
 def activity_scale(image: Occluded, window: WindowMap) -> Scale:
-    """Map b's: from the least activity to the largest."""
+    """The scale of map b: from the smallest activity to the largest."""
     return _scale(finite_range(window.activity, image.activity), image.activity)
 
 
 def class_keys(
     image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
 ) -> tuple[ClassKey, ...]:
-    """Map e's legend: the classes that come at any position, the most frequent first."""
+    """The legend of map e: the classes that are most probable anywhere, the most frequent first."""
     shares = _shares(window.predicted)
     own = sorted(set(shares) & set(colours.colours), key=lambda index: (-shares[index], index))
     keys = [
@@ -147,7 +153,7 @@ def hexadecimal(colour: Colour) -> str:
 
 
 def map_note(image: Occluded) -> str:
-    """Why the map's projection of this image, or its patches, are missing; empty where not."""
+    """Why the strongest map's projection of this image, or its patches, are missing; or empty."""
     evidence = image.evidence
     if not evidence.scanned:
         return "The scan did not take this layer, so there are no top patches of this map."

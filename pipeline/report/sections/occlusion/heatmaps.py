@@ -1,8 +1,8 @@
 """The maps of an occlusion as pictures (ZF fig. 7): heat maps and maps of classes.
 
-Invariant: a picture has the frame's extent, each position is a cell around the middle of its
-window and as large as the way to its neighbours, and nothing is drawn where no window has its
-middle.
+A picture has the extent of the input frame. Each window position is a cell around the centre of its
+window that reaches half way to the neighbouring centres; beyond the outermost cells it is
+transparent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.report.patches import Box, Cut, draw_projection
+from pipeline.report.patches import Box, Crop, draw_projection
 from pipeline.report.sections.occlusion.reader import WindowMap
 
 Colour = tuple[int, int, int]
@@ -66,11 +66,11 @@ class ClassColours:
 
 
 def colour_classes(maps: Sequence[NDArray[np.int32]]) -> ClassColours:
-    """Give the most frequent classes of one picture their colours.
+    """Give the most frequent classes of one image their colours.
 
     Args:
-        maps: int32 [rows, cols], the most probable class by position, one a window; each weighs
-            the same however many positions it has.
+        maps: per window int32 [rows, cols], the most probable class at each position; all windows
+            weigh the same, however many positions they have.
     """
     weights: dict[int, float] = {}
     for each in maps:
@@ -82,7 +82,7 @@ def colour_classes(maps: Sequence[NDArray[np.int32]]) -> ClassColours:
 
 
 def finite_range(values: NDArray[np.float32], clean: float) -> tuple[float, float]:
-    """The least and largest finite value of a map and its clean value; zeros without any."""
+    """The smallest and largest finite value of a map and of the clean image; or zeros."""
     several = np.append(values.ravel(), np.float32(clean))
     finite = several[np.isfinite(several)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -91,13 +91,16 @@ def finite_range(values: NDArray[np.float32], clean: float) -> tuple[float, floa
 def heat_map(
     values: NDArray[np.float32], window: WindowMap, bounds: tuple[float, float], frame_px: int
 ) -> Image.Image:
-    """Values by position in the colours of `SCALE`; transparent where there is none.
+    """A heat map in the colours of `SCALE`; transparent where a value is not finite.
 
     Args:
-        values: float32 [rows, cols], of ``window``'s positions.
-        window: where they lie.
-        bounds: what has the first colour and what the last.
+        values: float32 [rows, cols], per position of the window.
+        window: where the positions lie.
+        bounds: the values of the first colour and of the last.
         frame_px: side of the frame.
+
+    Returns:
+        RGBA, ``frame_px`` square.
     """
     low, high = bounds
     share = np.clip((values.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1)
@@ -105,16 +108,16 @@ def heat_map(
     table = np.array(SCALE, np.float64)
     steps = np.where(known, share, 0.0) * (len(SCALE) - 1)
     planes = [np.interp(steps, range(len(SCALE)), table[:, channel]) for channel in range(3)]
-    return _spread(np.rint(np.stack(planes, axis=2)), known, window, frame_px)
+    return _painted(np.rint(np.stack(planes, axis=2)), known, window, frame_px)
 
 
 def class_map(window: WindowMap, chosen: ClassColours, frame_px: int) -> Image.Image:
-    """The most probable class by position."""
+    """The most probable class per position, RGBA, ``frame_px`` square."""
     colours = np.empty((*window.predicted.shape, 3))
     colours[:] = OTHERS
     for index, colour in chosen.colours.items():
         colours[window.predicted == index] = colour
-    return _spread(colours, np.ones(window.predicted.shape, bool), window, frame_px)
+    return _painted(colours, np.ones(window.predicted.shape, bool), window, frame_px)
 
 
 def frame_picture(frame: NDArray[np.uint8]) -> Image.Image:
@@ -122,12 +125,12 @@ def frame_picture(frame: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(frame)
 
 
-def projection_in_frame(projection: Cut, box: Box, frame_px: int) -> Image.Image:
-    """A projection at its place in the frame, so that it can be laid beside the maps.
+def projection_in_frame(projection: Crop, box: Box, frame_px: int) -> Image.Image:
+    """A projection where it lies in the frame, so that it compares with the maps beside it.
 
     Args:
         projection: 128 is zero.
-        box: of what, unclipped.
+        box: its box, unclipped.
         frame_px: side of the frame.
     """
     (y0, y1), (x0, x1) = (
@@ -139,7 +142,7 @@ def projection_in_frame(projection: Cut, box: Box, frame_px: int) -> Image.Image
     picture = Image.new("RGB", (frame_px, frame_px), _ZERO)
     if projection.pixels.size and y1 > y0 and x1 > x0:
         height, width = projection.pixels.shape[:2]
-        inside = Cut(height, width, 0, 0, projection.pixels)
+        inside = Crop(height, width, 0, 0, projection.pixels)
         picture.paste(draw_projection(inside, (x1 - x0, y1 - y0)), (x0, y0))
     return picture
 
@@ -155,7 +158,7 @@ def encode(picture: Image.Image, *, photo: bool) -> bytes:
 
 
 def cells(corners: NDArray[np.int64], window_px: int, side: int) -> NDArray[np.int64]:
-    """Which position each pixel of one axis belongs to.
+    """The window position that each pixel of one axis belongs to.
 
     Args:
         corners: int64 [n], first pixels of the windows, ascending.
@@ -163,24 +166,24 @@ def cells(corners: NDArray[np.int64], window_px: int, side: int) -> NDArray[np.i
         side: of the frame.
 
     Returns:
-        int64 [side]: the position whose window's middle is nearest; -1 beyond the outermost cells,
-        which reach as far out as they do inwards.
+        int64 [side]: the position whose window's centre is nearest; -1 beyond the outermost cells,
+        which reach as far outwards as inwards.
     """
-    middles = corners + window_px / 2
-    between = (middles[1:] + middles[:-1]) / 2
+    centres = corners + window_px / 2
+    between = (centres[1:] + centres[:-1]) / 2
     if len(between):
-        first, last = 2 * middles[0] - between[0], 2 * middles[-1] - between[-1]
+        first, last = 2 * centres[0] - between[0], 2 * centres[-1] - between[-1]
     else:
         first, last = float(corners[0]), float(corners[0] + window_px)
     edges = np.concatenate([[first], between, [last]])
-    places = np.searchsorted(edges, np.arange(side) + 0.5, side="right") - 1
-    return np.where(places < len(corners), places, -1)
+    nearest = np.searchsorted(edges, np.arange(side) + 0.5, side="right") - 1
+    return np.where(nearest < len(corners), nearest, -1)
 
 
-def _spread(
+def _painted(
     colours: NDArray[np.float64], known: NDArray[np.bool_], window: WindowMap, frame_px: int
 ) -> Image.Image:
-    """Colours [rows, cols, 3] by position as an RGBA picture of the frame."""
+    """Colours per position, [rows, cols, 3], as an RGBA picture of the frame."""
     rows = cells(window.y_px, window.size[0], frame_px)
     columns = cells(window.x_px, window.size[1], frame_px)
     opaque = known[np.ix_(rows, columns)] & (rows >= 0)[:, None] & (columns >= 0)[None, :]

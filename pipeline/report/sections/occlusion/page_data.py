@@ -1,12 +1,10 @@
-"""What a gallery says of occluded images, worked out from what `OcclusionReader` reads (ZF 4.2).
+"""The texts and file names of the occluded images' pages (ZF 4.2, fig. 7).
 
-Invariant: as in `pipeline.report.sections.units.page_data`: every text, number and file name of a
-page stands here, formatted, and equal tables give equal data.
+Templates only print them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.report.contact_sheet import SheetShape
@@ -27,16 +25,15 @@ from pipeline.report.sections.occlusion.captions import (
 )
 from pipeline.report.sections.occlusion.heatmaps import ClassColours
 from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
-from pipeline.report.sections.units.page_data import LayerFacts
 
 
 @dataclass(frozen=True)
-class WindowSection:
-    """An image under one window.
+class WindowRow:
+    """An image under one window: a row of maps.
 
     Attributes:
         title: the window's size and step.
-        facts: (name, words).
+        facts: (name, text).
         spot: the window of the largest drop.
         activity: the file of map b.
         p: the file of map d.
@@ -58,8 +55,8 @@ class WindowSection:
 
 
 @dataclass(frozen=True)
-class MapSection:
-    """The map whose activity is watched, and what it looks for.
+class WatchedMap:
+    """The strongest map, whose activity was recorded, and what drives it.
 
     Attributes:
         layer: its layer.
@@ -91,12 +88,12 @@ class OcclusionCard:
         image: the file of its input frame; empty where the image is gone.
         problem: why it is gone.
         p: the file of its map of p(target).
-        side: of both in pixels.
-        title: what it shows, or its file's name.
+        side: of the image and of the map, in pixels.
+        title: its class, or its file's name.
         file: its file's name.
         target: the class whose probability was recorded.
         predicted: the most probable one.
-        drop: the largest drop, and from what.
+        drop: the largest drop of p(target), and its value without a window.
         spot: the window of the largest drop.
     """
 
@@ -120,16 +117,16 @@ class OcclusionPage:
     Attributes:
         card: what the page of all says of it.
         facts: (name, value).
-        windows: one section each.
-        map: the watched one.
+        windows: a row each.
+        map: the strongest map.
         before: the page before it, the largest drop first; empty at the ends.
         after: the page after it.
     """
 
     card: OcclusionCard
     facts: tuple[tuple[str, str], ...]
-    windows: tuple[WindowSection, ...]
-    map: MapSection
+    windows: tuple[WindowRow, ...]
+    map: WatchedMap
     before: str
     after: str
 
@@ -147,12 +144,12 @@ def page_name(image_id: int) -> str:
     return f"{_stem(image_id)}.html"
 
 
-def window_section(
+def window_row(
     image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
-) -> WindowSection:
-    """What is said of an image under one window."""
+) -> WindowRow:
+    """The row of an image under one window."""
     stem = f"{_stem(image.image_id)}-{window.window}"
-    return WindowSection(
+    return WindowRow(
         title=window_title(window),
         facts=window_facts(image, window),
         spot=spot(window),
@@ -165,21 +162,21 @@ def window_section(
     )
 
 
-def map_section(image: Occluded, layers: Mapping[str, LayerFacts], tile_px: int) -> MapSection:
-    """What is said of the watched map.
+def watched_map(image: Occluded, link: str, tile_px: int) -> WatchedMap:
+    """What a page shows of the strongest map.
 
     Args:
         image: the image.
-        layers: those of the gallery, by name.
+        link: the unit's card on its layer's page; empty where the gallery has none.
         tile_px: side of a picture on the sheet.
     """
-    facts, evidence, stem = layers.get(image.layer), image.evidence, _stem(image.image_id)
+    evidence, stem = image.evidence, _stem(image.image_id)
     others = evidence.others
     paired = any(patch.projection is not None for patch in others)
-    return MapSection(
+    return WatchedMap(
         layer=image.layer,
         unit=image.unit,
-        link="" if facts is None else f"{facts.page}#unit-{image.unit}",
+        link=link,
         projection=f"{stem}-projection.webp" if evidence.own_patch else "",
         sheet=f"{stem}-patches.webp" if others else "",
         shape=SheetShape(tile_px, paired=paired),
@@ -189,7 +186,7 @@ def map_section(image: Occluded, layers: Mapping[str, LayerFacts], tile_px: int)
 
 
 def occlusion_card(image: Occluded, name: ClassName) -> OcclusionCard:
-    """What the page of all says of an image, by the window with the largest drop."""
+    """An image's card, by the window with the largest drop."""
     window = best_window(image)
     stem = _stem(image.image_id)
     gone = isinstance(image.frame, str)

@@ -1,21 +1,24 @@
-"""Writes a gallery's occlusion pages: one of all images, and one an image with its pictures.
+"""The section of the occluded images: a page of all, and per image its maps (ZF fig. 7).
 
-Invariant: `IMAGES_AT_ONCE` images are all that is in memory at once, beside a few lines of each;
-and equal tables give equal files.
+`IMAGES_AT_ONCE` images are all that is in memory at once, beside a few lines of each.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol
+
+import pandas as pd
+from PIL import Image
 
 from pipeline.report import render
-from pipeline.report.contact_sheet import encode_sheet
-from pipeline.report.sections.occlusion.captions import image_facts
+from pipeline.report.contact_sheet import encode_contact_sheet
+from pipeline.report.patch_reader import PatchReader
+from pipeline.report.section import Gallery, Section, Summary
+from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
+from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import (
+    SCALE,
     ClassColours,
     class_map,
     colour_classes,
@@ -25,132 +28,146 @@ from pipeline.report.sections.occlusion.heatmaps import (
     projection_in_frame,
 )
 from pipeline.report.sections.occlusion.page_data import (
-    MapSection,
     OcclusionCard,
     OcclusionIndex,
     OcclusionPage,
-    WindowSection,
-    map_section,
+    WatchedMap,
+    WindowRow,
     occlusion_card,
     page_name,
-    window_section,
+    watched_map,
+    window_row,
 )
-from pipeline.report.sections.occlusion.reader import Occluded, OcclusionReader, WindowMap
-from pipeline.report.sections.units.page_data import LayerFacts
+from pipeline.report.sections.occlusion.reader import (
+    Occluded,
+    OcclusionReader,
+    WindowMap,
+    count_occluded,
+)
 from pipeline.store.run import Run
+from schemas.errors import SpecError
+from schemas.jobs.occlude import OcclusionFigure
 from schemas.secrets import mask
 
 IMAGES_AT_ONCE = 16
 
 OCCLUSIONS = "occlusion.html"
 
-Put = Callable[[str, bytes], None]
-"""Writes a file of the gallery, by its name relative to it."""
+_FEW = 12
 
 
-class Advance(Protocol):
-    """Is told of images done."""
+class OcclusionSection(Section[OcclusionFigure]):
+    """See `Section`; it shows the occlusion of images of the scan."""
 
-    def __call__(self, *, images: int) -> None:
-        """Add so many."""
+    name = "occlude"
+
+    def count(self, run: Run, layers: pd.DataFrame) -> int:  # noqa: ARG002 (the contract's)
+        """The number of occluded images."""
+        return count_occluded(run)
+
+    def write(self, gallery: Gallery) -> Summary:
+        """See `Section.write`."""
+        reader = OcclusionReader(gallery.run, gallery.patches)
+        ranked = reader.ranked()
+        named = ["", *(page_name(image_id) for image_id in ranked), ""]
+        beside = {each: (named[at], named[at + 2]) for at, each in enumerate(ranked)}
+        cards: dict[int, OcclusionCard] = {}
+        stored = sorted(ranked)  # as the tables are: neighbours lie in the fewest row groups
+        with ThreadPoolExecutor(os.cpu_count()) as artists:
+            for start in range(0, len(stored), IMAGES_AT_ONCE):
+                images = reader.read(stored[start : start + IMAGES_AT_ONCE])
+                made = artists.map(lambda each: _image(each, reader, gallery, beside), images)
+                for image, (card, files) in zip(images, made, strict=True):
+                    cards[image.image_id] = card
+                    for name, data in files:
+                        gallery.put(name, data)
+                gallery.advance(images=len(images))
+        index = OcclusionIndex(mask(gallery.run.url), tuple(cards[each] for each in ranked))
+        gallery.put(OCCLUSIONS, occlusions_html(index).encode())
+        return _summary(len(ranked))
+
+    def draw(self, run: Run, asked: OcclusionFigure) -> Image.Image:
+        """One image."""
+        reader = OcclusionReader(run, PatchReader(run))
+        known = reader.ranked()
+        if asked.occlusion not in known:
+            few = ", ".join(map(str, sorted(known)[:_FEW])) + (" ..." if len(known) > _FEW else "")
+            raise SpecError(
+                f"--occlusion {asked.occlusion}: {run.url} has no occlusion of this image; "
+                f"choices: {few}"
+            )
+        [image] = reader.read([asked.occlusion])
+        return draw_occlusion(image, reader.class_name)
 
 
-@dataclass(frozen=True)
-class Style:
-    """What the occlusion pages share with the rest of the gallery.
-
-    Attributes:
-        layers: the gallery's layers, by name.
-        tile_px: side of a picture on a sheet.
-    """
-
-    layers: dict[str, LayerFacts]
-    tile_px: int
+def occlusion_html(page: OcclusionPage) -> str:
+    """The page of an occluded image."""
+    last = len(SCALE) - 1
+    stops = [(round(100 * at / last), hexadecimal(colour)) for at, colour in enumerate(SCALE)]
+    return render.html("occlusion/occlusion.html.j2", page=page, root="../", stops=stops)
 
 
-def write_occlusions(
-    run: Run, reader: OcclusionReader, style: Style, put: Put, advance: Advance
-) -> int:
-    """Write a page of all occluded images and a page each.
+def occlusions_html(index: OcclusionIndex) -> str:
+    """The page of all occluded images."""
+    return render.html("occlusion/occlusions.html.j2", index=index, root="")
 
-    Args:
-        run: the run.
-        reader: of its occlusion.
-        style: what the gallery gives.
-        put: writes a file.
-        advance: is told of images done.
 
-    Returns:
-        The number of images.
-
-    Raises:
-        StoreError: a table cannot be read.
-        OSError: a file cannot be written.
-    """
-    ranked = reader.ranked()
-    named = ["", *(page_name(image_id) for image_id in ranked), ""]
-    beside = {each: (named[at], named[at + 2]) for at, each in enumerate(ranked)}
-    cards: dict[int, OcclusionCard] = {}
-    stored = sorted(ranked)  # as the tables are: blocks of neighbours read the fewest row groups
-    with ThreadPoolExecutor(os.cpu_count()) as artists:
-        for start in range(0, len(stored), IMAGES_AT_ONCE):
-            images = reader.read(stored[start : start + IMAGES_AT_ONCE])
-            made = artists.map(lambda each: _image(each, reader, style, beside), images)
-            for image, (card, files) in zip(images, made, strict=True):
-                cards[image.image_id] = card
-                for name, data in files:
-                    put(name, data)
-            advance(images=len(images))
-    index = OcclusionIndex(mask(run.url), tuple(cards[each] for each in ranked))
-    put(OCCLUSIONS, render.occlusions_html(index).encode())
-    return len(ranked)
+def _summary(images: int) -> Summary:
+    several = "" if images == 1 else "s"
+    return Summary(
+        counts=f"occluded images {images:,}",
+        links=((OCCLUSIONS, f"Occlusion: {images:,} image{several} under a sliding window"),),
+    )
 
 
 def _image(
     image: Occluded,
     reader: OcclusionReader,
-    style: Style,
+    gallery: Gallery,
     beside: dict[int, tuple[str, str]],
 ) -> tuple[OcclusionCard, list[tuple[str, bytes]]]:
-    """An image's card, and its page and pictures by name."""
+    """An image's card, and the files of its page and pictures, by name."""
     colours = colour_classes([window.predicted for window in image.windows])
-    sections = [window_section(image, each, colours, reader.class_name) for each in image.windows]
+    rows = [window_row(image, each, colours, reader.class_name) for each in image.windows]
     card = occlusion_card(image, reader.class_name)
-    watched = map_section(image, style.layers, style.tile_px)
+    watched = watched_map(image, gallery.unit_link(image.layer, image.unit), gallery.sheet_px)
     page = OcclusionPage(
         card=card,
         facts=image_facts(image, reader.class_name),
-        windows=tuple(sections),
+        windows=tuple(rows),
         map=watched,
         before=beside[image.image_id][0],
         after=beside[image.image_id][1],
     )
-    files = [(card.page, render.occlusion_html(page).encode())]
+    files = [(card.page, occlusion_html(page).encode())]
     if not isinstance(image.frame, str):
         files.append((card.image, encode(frame_picture(image.frame), photo=True)))
-    for window, section in zip(image.windows, sections, strict=True):
-        files += _maps(window, section, colours, image.frame_px)
+    for window, row in zip(image.windows, rows, strict=True):
+        files += _maps(window, row, colours, image.frame_px)
     return card, files + _evidence(image, watched)
 
 
 def _maps(
-    window: WindowMap, section: WindowSection, colours: ClassColours, side: int
+    window: WindowMap, row: WindowRow, colours: ClassColours, side: int
 ) -> list[tuple[str, bytes]]:
-    activity = heat_map(window.activity, window, section.activity_scale.bounds, side)
-    p = heat_map(window.p, window, section.p_scale.bounds, side)
+    activity = heat_map(window.activity, window, row.activity_scale.bounds, side)
+    p = heat_map(window.p, window, row.p_scale.bounds, side)
     return [
-        (section.activity, encode(activity, photo=False)),
-        (section.p, encode(p, photo=False)),
-        (section.classes, encode(class_map(window, colours, side), photo=False)),
+        (row.activity, encode(activity, photo=False)),
+        (row.p, encode(p, photo=False)),
+        (row.classes, encode(class_map(window, colours, side), photo=False)),
     ]
 
 
-def _evidence(image: Occluded, watched: MapSection) -> list[tuple[str, bytes]]:
+def _evidence(image: Occluded, watched: WatchedMap) -> list[tuple[str, bytes]]:
     files = []
     own = image.evidence.own_patch
     if own is not None and own.projection is not None:
         picture = projection_in_frame(own.projection, own.box, image.frame_px)
         files.append((watched.projection, encode(picture, photo=True)))
     if watched.sheet:
-        files.append((watched.sheet, encode_sheet(image.evidence.others, watched.shape)))
+        files.append((watched.sheet, encode_contact_sheet(image.evidence.others, watched.shape)))
     return files
+
+
+SECTION = OcclusionSection()

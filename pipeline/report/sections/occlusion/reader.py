@@ -1,7 +1,4 @@
-"""Occluded images of a published run, with what stands beside their maps (ZF fig. 7).
-
-Invariant: the numbers are those of the tables, and a picture of an image is what the network saw.
-"""
+"""Reads occluded images of a published run: their maps, and the strongest map's top patches."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.report.manifests import published, require_same_scan
 from pipeline.report.patch_reader import PATCHES, Frame, PatchReader
 from pipeline.report.patches import Patch
 from pipeline.store.run import Run
-from schemas.errors import NotPublishedError, StoreError
 
 _Row = Mapping[Hashable, Any]
 _KEPT_UNITS = 64
@@ -27,21 +24,23 @@ class WindowMap:
     """One image under one window.
 
     Attributes:
-        window: its place among those of the job.
+        window: its index among those of the job's spec.
         size: (height, width) in pixels.
         stride_px: step down and across.
-        fill: what stood in it.
+        fill: what replaced the pixels in it.
         y_px: int64 [rows], upper edges.
         x_px: int64 [cols], left edges.
         p: float32 [rows, cols], probability of the target.
         predicted: int32 [rows, cols], most probable class.
-        activity: float32 [rows, cols], sum of the strongest map.
-        largest_drop: p of the clean image less the lowest.
+        activity: float32 [rows, cols], sum of the strongest map over its positions.
+        largest_drop: p of the clean image minus the lowest p.
         drop_at: (y, x), upper left corner of the window with the lowest p.
-        half_area: share of the pixels where p is at most half of the clean one.
-        changed: share of the positions with another predicted class.
-        drop_inside: share of the drop in the object's boxes; None where no box is known.
-        pointed: whether the window of the lowest p is centred in a box; None likewise.
+        half_area: share of the pixels, 0 to 1, whose mean p over the windows on them is at most
+            half of the clean p.
+        changed: share of the window positions, 0 to 1, with another predicted class.
+        drop_inside: share of the drop, 0 to 1, inside the object's boxes; None without boxes.
+        pointed: whether the window with the lowest p is centred in a box (the pointing game,
+            Zhang 2016); None without boxes.
     """
 
     window: int
@@ -63,12 +62,12 @@ class WindowMap:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the strongest map looks for.
+    """The top patches of the strongest map: what it responds to over the data set.
 
     Attributes:
         patches: the unit's top patches.
-        own: which of them is this image's; None where it is not among them.
-        scanned: whether the scan took the layer; without, there are no patches.
+        own: index of the one from this image; None where there is none.
+        scanned: whether the scan took the layer; if not, there are no patches.
     """
 
     patches: tuple[Patch, ...]
@@ -84,7 +83,7 @@ class Evidence:
     @property
     def others(self) -> tuple[Patch, ...]:
         """The patches from other images."""
-        return tuple(patch for place, patch in enumerate(self.patches) if place != self.own)
+        return tuple(patch for index, patch in enumerate(self.patches) if index != self.own)
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,13 @@ class Occluded:
         p_target: that probability, without a window.
         predicted: the most probable class, without a window.
         p_predicted: its probability.
-        layer: the layer whose strongest map was watched.
-        unit: that map.
-        activity: its sum, without a window.
+        layer: the layer whose strongest map was recorded.
+        unit: that map's channel.
+        activity: its sum over positions, without a window.
         windows: at least one.
-        frame: what the network saw; or why it cannot be shown.
+        frame: the network's input frame; or why it cannot be shown.
         frame_px: its side.
-        evidence: what the map looks for.
+        evidence: the map's top patches.
     """
 
     image_id: int
@@ -126,9 +125,7 @@ class Occluded:
 
 def count_occluded(run: Run) -> int:
     """How many images the run's occlusion holds; 0 where none is published."""
-    try:
-        run.manifest("occlude")
-    except NotPublishedError:
+    if published(run, "occlude") is None:
         return 0
     return int(run.table("pictures", job="occlude", columns=["image_id"])["image_id"].nunique())
 
@@ -148,7 +145,7 @@ class OcclusionReader:
     def __init__(self, run: Run, patches: PatchReader) -> None:
         self._run = run
         self._patches = patches
-        _require_same_scan(run)
+        require_same_scan(run, "occlude", "occlusion was")
         self._pictures = run.table("pictures", job="occlude")
         self._layers = set(run.table("layers", job="scan", columns=["layer"])["layer"])
         self._names = _class_names(run)
@@ -225,18 +222,8 @@ class OcclusionReader:
         return patches, shown["image_id"].tolist()
 
 
-def _require_same_scan(run: Run) -> None:
-    scan, occlude = run.manifest("scan"), run.manifest("occlude")
-    if occlude.identity["scan"] != scan.fingerprint:
-        raise StoreError(
-            f"{run.url}: its occlusion was made from the scan {occlude.identity['scan']}, the "
-            f"folder holds the scan {scan.fingerprint}; delete its folder occlude and run "
-            "`unitscope occlude` again"
-        )
-
-
 def _class_names(run: Run) -> dict[int, str]:
-    """Names by class; where images disagree, the first one's."""
+    """Names per class; where images disagree, the first one's."""
     images = run.table("images", job="scan", columns=["label", "class_name"]).dropna()
     first = images.drop_duplicates("label")
     return dict(zip(first["label"].astype(int).tolist(), first["class_name"], strict=True))

@@ -1,1 +1,1 @@
-"""Units: per layer a page of top patches, projections and statistics (ZF fig. 2)."""
+"""The units: per layer a page of top patches, projections and statistics (ZF fig. 2)."""

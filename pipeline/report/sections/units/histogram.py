@@ -1,7 +1,7 @@
-"""A unit's histogram as a curve that a page draws: an SVG path and the labels below it.
+"""Histograms of the units' per-image maxima as SVG: the path of the bars and the labels below.
 
-Invariant: a bar's height is its count's share of the tallest, and bars stand where their bins do:
-equal widths for half-octaves.
+A bar's height is its count divided by the largest count; the axis is logarithmic, since bins are
+half-octaves and have equal widths.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from schemas.jobs.scan import HISTOGRAM_EDGES
 
 WIDTH, HEIGHT = 360, 84
-"""Of the drawing, in its own units; labels stand below it."""
+"""Of the drawing, in SVG units; labels stand below it."""
 
 _ZERO_BIN = HISTOGRAM_EDGES.index(0.0)
 _FEWEST_BINS = 12
@@ -21,7 +21,7 @@ _MOST_LABELS = 6
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram of the images' maxima, drawn `WIDTH` x `HEIGHT`.
+    """A histogram of a unit's per-image maxima, drawn `WIDTH` x `HEIGHT`.
 
     Attributes:
         path: the bars, as an SVG path's ``d``.
@@ -38,9 +38,9 @@ def draw_histogram(counts: Sequence[int], *, positive: bool) -> Histogram | None
     """Draw the bins that hold images.
 
     Args:
-        counts: images by bin, see `schemas.tables.HISTOGRAM_EDGES`.
-        positive: leave out what is not above zero: a rectified unit's silent images would dwarf
-            all others.
+        counts: images per bin, see `schemas.jobs.scan.HISTOGRAM_EDGES`.
+        positive: leave out bins at or below zero: the images on which a rectified unit is silent
+            would dwarf all others.
 
     Returns:
         The drawing; None where no image is left.
@@ -49,15 +49,15 @@ def draw_histogram(counts: Sequence[int], *, positive: bool) -> Histogram | None
     occupied = [index for index in range(first, len(counts)) if counts[index]]
     if not occupied:
         return None
-    start, stop = _span(occupied[0], occupied[-1] + 1, first, len(counts))
+    start, stop = _shown_bins(occupied[0], occupied[-1] + 1, first, len(counts))
     step = WIDTH / (stop - start)
     peak = max(counts[index] for index in occupied)
     bars = [_bar((i - start) * step, step, counts[i] / peak) for i in occupied]
     return Histogram("".join(bars), _ticks(start, stop, step), peak)
 
 
-def _span(start: int, stop: int, first: int, last: int) -> tuple[int, int]:
-    """The bins shown: those occupied, and some around them so that one bar is no wall."""
+def _shown_bins(start: int, stop: int, first: int, last: int) -> tuple[int, int]:
+    """The bins shown: at least twelve, so that a single bar does not fill the drawing."""
     missing = max(0, _FEWEST_BINS - (stop - start))
     start = max(first, start - missing // 2)
     stop = min(last, max(stop, start + _FEWEST_BINS))

@@ -1,12 +1,11 @@
-"""What a gallery says of layers and units, worked out from a run's tables.
+"""The texts and numbers of the layers' pages, computed and formatted from a run's tables.
 
-Invariant: every text and number of a page stands in these dataclasses, formatted; a template only
-prints them, and equal tables give equal data.
+Templates only print them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,9 @@ import pandas as pd
 
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.patches import Box, Patch, three_digits
+from pipeline.report.section import Row, layer_page
 from pipeline.report.sections.units.histogram import Histogram, draw_histogram
 from pipeline.store.layout import layer_stem
-
-Row = Mapping[Hashable, Any]
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,13 @@ class UnitCard:
 
     Attributes:
         unit: its channel; the card's anchor is ``unit-<unit>``.
-        maximum: its largest activation, to be read; empty without images.
-        share: of the images that fire it, to be read.
-        by_maximum: what it is sorted by.
-        by_share: what it is sorted by.
-        dead: no image ranks, so there is no sheet.
+        maximum: its largest activation as text; empty without images.
+        share: the share of the images in which it is above zero, as text.
+        by_maximum: the largest activation as a sort key.
+        by_share: the share as a sort key.
+        dead: it has no top patch, so there is no sheet.
         sheet: its contact sheet, relative to the gallery; None where dead.
-        shown: pictures on the sheet.
+        shown: patches on the sheet.
     """
 
     unit: int
@@ -57,7 +55,18 @@ class PatchDetail:
 
 @dataclass(frozen=True)
 class UnitDetail:
-    """What a card has no room for."""
+    """A unit's statistics and patches, for the dialog behind its card; all as text.
+
+    Attributes:
+        maximum: its largest activation.
+        mean: of the per-image maxima.
+        std: of the per-image maxima.
+        images: images with a finite maximum.
+        active: those of them with a maximum above zero.
+        nonfinite: images left out because their maximum is infinite or NaN; empty without any.
+        histogram: of the per-image maxima.
+        patches: the strongest first.
+    """
 
     maximum: str
     mean: str
@@ -80,12 +89,12 @@ class LayerFacts:
         sheets: the folder of its sheets, relative to the gallery.
         kind: the operation.
         units: how many.
-        dead: units that no image fires.
-        share: of the images that fire a unit, the mean over its units.
-        map_size: positions down x across.
+        dead: units without a top patch.
+        share: the share of images in which a unit is above zero, the mean over the units.
+        map_size: positions, rows x columns.
         stride: input pixels between positions; empty where there is one position.
         field: the receptive field in input pixels.
-        notes: what a reader should know of its boxes.
+        notes: what its receptive fields leave out.
     """
 
     name: str
@@ -127,8 +136,8 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
     """A layer's facts.
 
     Args:
-        layer: its row of `schemas.tables.SCAN_LAYERS`.
-        units: its rows of `schemas.tables.SCAN_UNITS`.
+        layer: its row of `schemas.jobs.scan.SCAN_LAYERS`.
+        units: its rows of `schemas.jobs.scan.SCAN_UNITS`.
     """
     stem = layer_stem(int(layer["position"]), layer["layer"])
     notes = [str(layer["whole_frame"])] if isinstance(layer["whole_frame"], str) else []
@@ -137,7 +146,7 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
     shares = units["active"] / units["images"].where(units["images"] > 0)
     return LayerFacts(
         name=layer["layer"],
-        page=f"layers/{stem}.html",
+        page=layer_page(layer),
         details=f"layers/{stem}.js",
         sheets=f"sheets/{stem}",
         kind=layer["kind"],
@@ -152,7 +161,7 @@ def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
 
 
 def ranking_images(layer: Row, units: pd.DataFrame) -> pd.Series:
-    """Images that could be a top patch of each unit; a unit without any is dead.
+    """Per unit, the images that can give a top patch; a unit without any is dead.
 
     Only values above zero rank in a layer that an activation function made.
     """
@@ -163,7 +172,7 @@ def unit_card(row: Row, patches: Sequence[Patch], sheets: str) -> UnitCard:
     """A unit's card.
 
     Args:
-        row: its row of `schemas.tables.SCAN_UNITS`.
+        row: its row of `schemas.jobs.scan.SCAN_UNITS`.
         patches: its top patches.
         sheets: the folder of the layer's sheets.
     """
@@ -185,7 +194,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
     """A unit's detail.
 
     Args:
-        row: its row of `schemas.tables.SCAN_UNITS`.
+        row: its row of `schemas.jobs.scan.SCAN_UNITS`.
         patches: its top patches.
         activation: whether its layer is an activation function's output.
     """
@@ -203,7 +212,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
                 value=three_digits(patch.value),
                 class_name=patch.class_name or "",
                 image=patch.image,
-                box=_place(patch.box),
+                box=_position(patch.box),
             )
             for patch in patches
         ),
@@ -211,7 +220,7 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
 
 
 def percent(share: float) -> str:
-    """A share of one, for a person; rounding never makes it none or all."""
+    """A share from 0 to 1 in percent; rounding never makes it 0% or 100%."""
     if 0 < share < 0.001:
         return "< 0.1%"
     if 0.999 < share < 1:
@@ -223,5 +232,5 @@ def _number(value: Any) -> str:
     return "" if pd.isna(value) else three_digits(float(value))
 
 
-def _place(box: Box) -> str:
+def _position(box: Box) -> str:
     return f"y {box[0]} to {box[2] - 1}, x {box[1]} to {box[3] - 1}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.report.patches import Cut
+from pipeline.report.patches import Crop
 from pipeline.report.sections.occlusion.captions import (
     Spot,
     activity_scale,
@@ -109,7 +109,7 @@ def test_class_keys_name_only_what_comes_under_this_window():
 
 
 def test_map_note_says_what_is_missing():
-    grey = Cut(8, 8, 0, 0, np.full((8, 8, 3), 128, np.uint8))
+    grey = Crop(8, 8, 0, 0, np.full((8, 8, 3), 128, np.uint8))
     assert "did not take this layer" in map_note(IMAGE)
     for own, patch, words in (
         (None, PATCH, "not among the unit's 1 top patches"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.patches import cut_box
+from pipeline.report.patches import crop_box
 from pipeline.report.sections.occlusion.heatmaps import (
     OTHERS,
     PALETTE,
@@ -140,7 +140,7 @@ def test_projection_in_frame_lies_at_its_box_on_grey():
     frame = np.full((SIDE, SIDE, 3), 128, np.uint8)
     frame[:, :, 2] = 255
     box = (-4, 20, 12, 36)
-    picture = np.asarray(projection_in_frame(cut_box(frame, box), box, SIDE))
+    picture = np.asarray(projection_in_frame(crop_box(frame, box), box, SIDE))
     blue = picture[:, :, 2] > 200
     assert blue[:12, 20:].all()
     assert blue.sum() == 12 * 12
@@ -149,8 +149,8 @@ def test_projection_in_frame_lies_at_its_box_on_grey():
 
 @pytest.mark.parametrize("box", [(40, 0, 56, 16), (-20, 0, -4, 16)])
 def test_projection_in_frame_outside_of_it_is_grey(box: tuple[int, int, int, int]):
-    cut = cut_box(np.full((SIDE, SIDE, 3), 255, np.uint8), box)
-    assert (np.asarray(projection_in_frame(cut, box, SIDE)) == 128).all()
+    crop = crop_box(np.full((SIDE, SIDE, 3), 255, np.uint8), box)
+    assert (np.asarray(projection_in_frame(crop, box, SIDE)) == 128).all()
 
 
 def test_encode_is_the_same_twice_and_exact_for_a_map():

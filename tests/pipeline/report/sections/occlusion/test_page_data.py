@@ -4,35 +4,30 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.report.patches import Cut
+from pipeline.report.patches import Crop
 from pipeline.report.sections.occlusion.heatmaps import colour_classes
 from pipeline.report.sections.occlusion.page_data import (
-    map_section,
     occlusion_card,
     page_name,
-    window_section,
+    watched_map,
+    window_row,
 )
 from pipeline.report.sections.occlusion.reader import Evidence
-from pipeline.report.sections.units.page_data import LayerFacts
 from tests.occluded import IMAGE, PATCH, WINDOW
-
-FACTS = LayerFacts(
-    "conv1", "layers/000-conv1.html", "", "", "relu", 9, 0, "", "", "", "", ()
-)  # fmt: skip
 
 
 def _name(index: int) -> str:
     return f"class {index}"
 
 
-def test_window_section_names_its_own_files():
+def test_window_row_names_its_own_files():
     second = replace(WINDOW, window=1)
     colours = colour_classes([WINDOW.predicted])
-    sections = [window_section(IMAGE, each, colours, _name) for each in (WINDOW, second)]
-    files = [name for each in sections for name in (each.activity, each.p, each.classes)]
+    rows = [window_row(IMAGE, each, colours, _name) for each in (WINDOW, second)]
+    files = [name for each in rows for name in (each.activity, each.p, each.classes)]
     assert len(set(files)) == 6
     assert files[1] == "occlusion/000012-0-p.webp"
-    assert [key.name for key in sections[0].keys] == ["class 3", "class 9"]
+    assert [key.name for key in rows[0].keys] == ["class 3", "class 9"]
 
 
 def test_occlusion_card_is_of_the_window_with_the_largest_drop():
@@ -50,22 +45,19 @@ def test_occlusion_card_of_an_image_that_is_gone_says_why():
     assert (card.image, card.problem, card.title) == ("", "no picture: truncated", "a.png")
 
 
-def test_map_section_links_the_unit_where_the_gallery_has_its_layer():
-    assert map_section(IMAGE, {"conv1": FACTS}, 16).link == "layers/000-conv1.html#unit-4"
-    assert map_section(IMAGE, {"conv2": FACTS}, 16).link == ""
-
-
-def test_map_section_has_what_the_unit_has():
-    grey = Cut(8, 8, 0, 0, np.full((8, 8, 3), 128, np.uint8))
+def test_watched_map_has_what_the_unit_has():
+    grey = Crop(8, 8, 0, 0, np.full((8, 8, 3), 128, np.uint8))
     own, other = replace(PATCH, projection=grey), replace(PATCH, image="b.png")
-    whole = map_section(replace(IMAGE, evidence=Evidence((own, other), 0, scanned=True)), {}, 16)
+    whole = watched_map(
+        replace(IMAGE, evidence=Evidence((own, other), 0, scanned=True)), "page", 16
+    )
     assert (whole.projection, whole.sheet, whole.shown) == (
         "occlusion/000012-projection.webp",
         "occlusion/000012-patches.webp",
         1,
     )
-    assert (whole.note, whole.shape.paired) == ("", False)
-    alone = map_section(replace(IMAGE, evidence=Evidence((own,), 0, scanned=True)), {}, 16)
+    assert (whole.note, whole.shape.paired, whole.link) == ("", False, "page")
+    alone = watched_map(replace(IMAGE, evidence=Evidence((own,), 0, scanned=True)), "page", 16)
     assert (alone.sheet, bool(alone.projection)) == ("", True)
-    none = map_section(replace(IMAGE, evidence=Evidence((other,), None, scanned=True)), {}, 16)
+    none = watched_map(replace(IMAGE, evidence=Evidence((other,), None, scanned=True)), "page", 16)
     assert (none.projection, bool(none.sheet), bool(none.note)) == ("", True, True)

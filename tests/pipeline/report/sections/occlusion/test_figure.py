@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.report.figures.occlusion import draw_occlusion
-from pipeline.report.patches import Cut
+from pipeline.report.patches import Crop
+from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import PALETTE, SCALE
 from pipeline.report.sections.occlusion.reader import Evidence, Occluded
 from tests.occluded import IMAGE, PATCH, WINDOW
@@ -15,13 +15,13 @@ PHOTO, PROJECTED, OTHER = (200, 20, 30), (128, 128, 255), (20, 180, 200)
 SIDE = 252
 
 
-def _cut(colour: tuple[int, int, int]) -> Cut:
-    return Cut(8, 8, 0, 0, np.full((8, 8, 3), colour, np.uint8))
+def _cut(colour: tuple[int, int, int]) -> Crop:
+    return Crop(8, 8, 0, 0, np.full((8, 8, 3), colour, np.uint8))
 
 
 def _image() -> Occluded:
-    own = replace(PATCH, projection=_cut(PROJECTED), cut=_cut(PHOTO))
-    other = replace(PATCH, projection=_cut((128, 128, 128)), cut=_cut(OTHER))
+    own = replace(PATCH, projection=_cut(PROJECTED), crop=_cut(PHOTO))
+    other = replace(PATCH, projection=_cut((128, 128, 128)), crop=_cut(OTHER))
     return replace(
         IMAGE,
         frame=np.full((32, 32, 3), PHOTO, np.uint8),

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.report.figures.units import draw_sheet, draw_unit
-from pipeline.report.patches import Cut, Patch, cut_box
-from pipeline.report.unit_record import UnitPage
+from pipeline.report.patches import Crop, Patch, crop_box
+from pipeline.report.sections.units.figure import draw_sheet, draw_unit
+from pipeline.report.unit_record import UnitRecord
 
 RED = (250, 10, 20)
 BLUE = (0, 20, 250)
@@ -17,17 +17,17 @@ def _frame() -> np.ndarray:
     return np.stack([y, x, y * 0 + 7], axis=2).astype(np.uint8)
 
 
-def _red(height: int, width: int, *, top: int = 0, left: int = 0) -> Cut:
+def _red(height: int, width: int, *, top: int = 0, left: int = 0) -> Crop:
     pixels = np.broadcast_to(np.array(RED, np.uint8), (height - top, width - left, 3)).copy()
-    return Cut(height, width, top, left, pixels)
+    return Crop(height, width, top, left, pixels)
 
 
-def _page(*cuts: Cut | None, unit: int = 3, field: tuple[int, int] = (8, 8)) -> UnitPage:
+def _page(*crops: Crop | None, unit: int = 3, field: tuple[int, int] = (8, 8)) -> UnitRecord:
     patches = tuple(
-        Patch(9.0 - place, f"image{place}.jpg", "cat", BOX, cut, "" if cut else "image gone")
-        for place, cut in enumerate(cuts)
+        Patch(9.0 - place, f"image{place}.jpg", "cat", BOX, crop, "" if crop else "image gone")
+        for place, crop in enumerate(crops)
     )
-    return UnitPage("conv1", unit, "relu", field, 100, 25, patches)
+    return UnitRecord("conv1", unit, "relu", field, 100, 25, patches)
 
 
 def _red_area(
@@ -58,8 +58,8 @@ def test_draw_unit_nine_patches_stand_three_by_three_in_one_size(side: int, show
 
 
 def test_draw_unit_small_field_shows_its_pixels_unblended():
-    cut = cut_box(_frame(), (2, 4, 4, 7))
-    picture = np.asarray(draw_unit(_page(cut, field=(2, 3))))
+    crop = crop_box(_frame(), (2, 4, 4, 7))
+    picture = np.asarray(draw_unit(_page(crop, field=(2, 3))))
     blues = np.argwhere((picture[:, :, 2] == 7) & (picture[:, :, 0] < 16))
     (y0, x0), (y1, x1) = blues.min(axis=0), blues.max(axis=0) + 1
     assert (y1 - y0, x1 - x0) == (64, 96)
@@ -70,8 +70,8 @@ def test_draw_unit_small_field_shows_its_pixels_unblended():
 
 
 def test_draw_unit_outside_the_frame_is_hatched_grey_at_its_place():
-    cut = _red(100, 100, top=25, left=40)
-    picture = np.asarray(draw_unit(_page(cut, _red(100, 100), field=(100, 100))))
+    crop = _red(100, 100, top=25, left=40)
+    picture = np.asarray(draw_unit(_page(crop, _red(100, 100), field=(100, 100))))
     (part, whole) = sorted(_red_area(picture), key=lambda box: box[1])
     y0, x0 = part[0] - 25, part[1] - 40
     assert y0 == whole[0]
@@ -112,17 +112,17 @@ def test_draw_unit_title_and_captions_change_with_the_data():
 def test_draw_unit_long_and_strange_names_do_not_widen_the_page():
     plain = draw_unit(_page(_red(8, 8)))
     patch = Patch(1e-30, "n" * 5000 + "\n\x00.jpg", "klasse \u202e\n" * 50, BOX, _red(8, 8))
-    strange = UnitPage("conv1", 3, "relu", (8, 8), 0, 0, (patch,))
+    strange = UnitRecord("conv1", 3, "relu", (8, 8), 0, 0, (patch,))
     assert draw_unit(strange).size == plain.size
 
 
 def test_draw_sheet_one_row_a_unit_and_patches_in_rank_order():
     greys = [
-        Cut(80, 80, 0, 0, np.full((80, 80, 3), (place * 20, 0, 200), np.uint8))
+        Crop(80, 80, 0, 0, np.full((80, 80, 3), (place * 20, 0, 200), np.uint8))
         for place in range(9)
     ]
     pages = [_page(*greys, unit=0), _page(unit=1), _page(*greys[:4], unit=2)]
-    picture = np.asarray(draw_sheet(pages, units=64))
+    picture = np.asarray(draw_sheet(pages, total=64))
     row = picture[96 + 40]
     marks = [tuple(pixel) for pixel in row if pixel[1] == 0 and pixel[2] == 200]
     assert [mark[0] for mark in marks[::80]] == [place * 20 for place in range(9)]
@@ -131,19 +131,19 @@ def test_draw_sheet_one_row_a_unit_and_patches_in_rank_order():
 
 
 def test_draw_sheet_of_few_images_is_no_wider_than_its_longest_row():
-    four, nine = (draw_sheet([_page(*[_red(80, 80)] * n), _page()], units=64) for n in (4, 9))
+    four, nine = (draw_sheet([_page(*[_red(80, 80)] * n), _page()], total=64) for n in (4, 9))
     assert nine.width - four.width == 5 * 86
     row = np.asarray(four)[96 + 40]
     assert (row == RED).all(axis=1).sum() == 4 * 80
 
 
 def _pair(side: int = 8) -> Patch:
-    projection = Cut(side, side, 0, 0, np.full((side, side, 3), BLUE, np.uint8))
+    projection = Crop(side, side, 0, 0, np.full((side, side, 3), BLUE, np.uint8))
     return Patch(1.0, "i.jpg", "cat", BOX, _red(side, side), projection=projection)
 
 
 def test_draw_unit_projection_stands_left_of_its_patch_at_its_size():
-    page = UnitPage("conv1", 3, "relu", (8, 8), 100, 25, (_pair(),) * 9)
+    page = UnitRecord("conv1", 3, "relu", (8, 8), 100, 25, (_pair(),) * 9)
     picture = np.asarray(draw_unit(page))
     patches, projections = _red_area(picture), _red_area(picture, BLUE)
     assert len(patches) == len(projections) == 9
@@ -153,9 +153,9 @@ def test_draw_unit_projection_stands_left_of_its_patch_at_its_size():
 
 
 def test_draw_sheet_one_projected_unit_keeps_all_patches_in_columns():
-    projected = UnitPage("conv1", 0, "relu", (80, 80), 100, 25, (_pair(80),) * 9)
+    projected = UnitRecord("conv1", 0, "relu", (80, 80), 100, 25, (_pair(80),) * 9)
     plain = _page(*[_red(80, 80)] * 9, unit=1, field=(80, 80))
-    picture = np.asarray(draw_sheet([projected, plain], units=2))
+    picture = np.asarray(draw_sheet([projected, plain], total=2))
     assert len(_red_area(picture, BLUE)) == 9
     areas = _red_area(picture)
     assert [area[1] for area in areas[:9]] == [area[1] for area in areas[9:]]

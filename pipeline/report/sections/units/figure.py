@@ -1,7 +1,6 @@
-"""The top patches of units as one picture: page data in, a PIL image out.
+"""The top patches of units as one PNG for ``unitscope show``: one unit, or a sheet of many.
 
-Invariant: a place without a patch stays empty; where a unit has projections, each stands left of
-its patch, at the same size.
+Where a unit has projections, each stands left of its patch, at the same size.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pipeline.report.patches import (
     shortened,
     three_digits,
 )
-from pipeline.report.unit_record import UnitPage
+from pipeline.report.unit_record import UnitRecord
 
 _PAPER, _LINE = (255, 255, 255), (222, 225, 230)
 _MARGIN, _GAP, _PAIR_GAP = 28, 14, 3
@@ -29,47 +28,47 @@ _CAPTION_WIDTH = 150
 _SHEET_LABEL = 120
 
 
-def draw_unit(page: UnitPage) -> Image.Image:
+def draw_unit(record: UnitRecord) -> Image.Image:
     """The nine top patches of a unit, three by three, with value, class and file below each."""
-    tiles, size = _tiles([page], _TILE_PX)
+    tiles, size = _tiles([record], _TILE_PX)
     cell = (max(size[0], _CAPTION_WIDTH), size[1] + 62)
-    share = f"fires on {_share(page)} of {page.images:,} images"
-    facts = "   |   ".join([page.kind, f"field {_field(page)}", share, *_legend([page])])
-    rows = max(1, -(-min(len(page.patches), 9) // 3))
+    share = f"fires on {_share(record)} of {record.images:,} images"
+    facts = "   |   ".join([record.kind, f"field {_field(record)}", share, *_legend([record])])
+    rows = max(1, -(-min(len(record.patches), 9) // 3))
     height = rows * (cell[1] + _GAP)
-    title = f"{page.layer}, unit {page.unit}"
+    title = f"{record.layer}, unit {record.unit}"
     image, top = _titled(title, facts, 3 * cell[0] + 2 * _GAP, height)
-    for place, (patch, tile) in enumerate(zip(page.patches[:9], tiles[0], strict=True)):
-        x = _MARGIN + (place % 3) * (cell[0] + _GAP)
-        y = top + (place // 3) * (cell[1] + _GAP)
+    for index, (patch, tile) in enumerate(zip(record.patches[:9], tiles[0], strict=True)):
+        x = _MARGIN + (index % 3) * (cell[0] + _GAP)
+        y = top + (index // 3) * (cell[1] + _GAP)
         image.paste(tile, (x, y))
         _caption(image, patch, (x, y + size[1] + 5), cell[0])
-    if not page.patches:
+    if not record.patches:
         ImageDraw.Draw(image).text((_MARGIN, top), "no image activates this unit", SOFT, _font(15))
     return image
 
 
-def draw_sheet(pages: Sequence[UnitPage], units: int) -> Image.Image:
-    """Many units of a layer, one a row, nine patches a row.
+def draw_sheet(records: Sequence[UnitRecord], total: int) -> Image.Image:
+    """Many units of a layer, one per row with its nine patches.
 
     Args:
-        pages: at least one; all of one layer.
-        units: how many units the layer has in all.
+        records: at least one; all of one layer.
+        total: how many units the layer has.
     """
-    all_tiles, size = _tiles(pages, _SHEET_TILE_PX)
-    row, step = size[1] + 10, size[0] + (10 if _paired(pages) else 6)
-    first, last = pages[0], pages[-1]
-    which = f"units {first.unit} to {last.unit} of {units}, one a row"
-    facts = "   |   ".join([first.kind, f"field {_field(first)}", which, *_legend(pages)])
+    all_tiles, size = _tiles(records, _SHEET_TILE_PX)
+    row, step = size[1] + 10, size[0] + (10 if _paired(records) else 6)
+    first, last = records[0], records[-1]
+    which = f"units {first.unit} to {last.unit} of {total}, one a row"
+    facts = "   |   ".join([first.kind, f"field {_field(first)}", which, *_legend(records)])
     columns = max(len(tiles) for tiles in all_tiles)
-    image, top = _titled(first.layer, facts, _SHEET_LABEL + columns * step, len(pages) * row)
+    image, top = _titled(first.layer, facts, _SHEET_LABEL + columns * step, len(records) * row)
     draw = ImageDraw.Draw(image)
-    for place, (page, tiles) in enumerate(zip(pages, all_tiles, strict=True)):
-        y = top + place * row
-        draw.text((_MARGIN, y + 4), f"unit {page.unit}", INK, _font(15))
-        notes = [f"fires on {_share(page)}"]
-        if page.patches:
-            notes.append(f"max {three_digits(page.patches[0].value)}")
+    for index, (record, tiles) in enumerate(zip(records, all_tiles, strict=True)):
+        y = top + index * row
+        draw.text((_MARGIN, y + 4), f"unit {record.unit}", INK, _font(15))
+        notes = [f"fires on {_share(record)}"]
+        if record.patches:
+            notes.append(f"max {three_digits(record.patches[0].value)}")
         draw.text((_MARGIN, y + 24), "\n".join(notes), SOFT, _font(12), spacing=3)
         for column, tile in enumerate(tiles):
             image.paste(tile, (_MARGIN + _SHEET_LABEL + column * step, y))
@@ -104,37 +103,39 @@ def _caption(image: Image.Image, patch: Patch, at: tuple[int, int], width: int) 
 
 
 def _tiles(
-    pages: Sequence[UnitPage], bounds: tuple[int, int]
+    records: Sequence[UnitRecord], bounds: tuple[int, int]
 ) -> tuple[list[list[Image.Image]], tuple[int, int]]:
-    """A picture for each patch, page by page, and the (width, height) that all share."""
-    size = _tile_size(pages, bounds)
-    if not _paired(pages):
-        plain = [[draw_tile(p.cut, size, p.problem) for p in page.patches[:9]] for page in pages]
+    """A picture per patch, unit by unit, and the (width, height) that all share."""
+    size = _tile_size(records, bounds)
+    if not _paired(records):
+        plain = [
+            [draw_tile(p.crop, size, p.problem) for p in record.patches[:9]] for record in records
+        ]
         return plain, size
     pair = (2 * size[0] + _PAIR_GAP, size[1])
-    return [[_pair(patch, size, pair) for patch in page.patches[:9]] for page in pages], pair
+    return [[_pair(patch, size, pair) for patch in record.patches[:9]] for record in records], pair
 
 
 def _pair(patch: Patch, size: tuple[int, int], pair: tuple[int, int]) -> Image.Image:
     image = Image.new("RGB", pair, _PAPER)
     image.paste(draw_projection(patch.projection, size, "not\nprojected"), (0, 0))
-    image.paste(draw_tile(patch.cut, size, patch.problem), (pair[0] - size[0], 0))
+    image.paste(draw_tile(patch.crop, size, patch.problem), (pair[0] - size[0], 0))
     return image
 
 
-def _paired(pages: Sequence[UnitPage]) -> bool:
-    return any(patch.projection is not None for page in pages for patch in page.patches)
+def _paired(records: Sequence[UnitRecord]) -> bool:
+    return any(patch.projection is not None for record in records for patch in record.patches)
 
 
-def _legend(pages: Sequence[UnitPage]) -> list[str]:
-    return ["projection left, patch right"] if _paired(pages) else []
+def _legend(records: Sequence[UnitRecord]) -> list[str]:
+    return ["projection left, patch right"] if _paired(records) else []
 
 
-def _tile_size(pages: Sequence[UnitPage], bounds: tuple[int, int]) -> tuple[int, int]:
+def _tile_size(records: Sequence[UnitRecord], bounds: tuple[int, int]) -> tuple[int, int]:
     """(width, height) that all tiles share, in picture pixels."""
-    cuts = [patch.cut for page in pages for patch in page.patches if patch.cut is not None]
-    height = max((cut.height for cut in cuts), default=pages[0].field[0])
-    width = max((cut.width for cut in cuts), default=pages[0].field[1])
+    crops = [patch.crop for record in records for patch in record.patches if patch.crop is not None]
+    height = max((crop.height for crop in crops), default=records[0].field[0])
+    width = max((crop.width for crop in crops), default=records[0].field[1])
     scale = _scale(height, width, bounds)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -146,12 +147,12 @@ def _scale(height: int, width: int, bounds: tuple[int, int]) -> float:
     return min(1.0, bounds[1] / longest)
 
 
-def _field(page: UnitPage) -> str:
-    return f"{page.field[0]} x {page.field[1]} px"
+def _field(record: UnitRecord) -> str:
+    return f"{record.field[0]} x {record.field[1]} px"
 
 
-def _share(page: UnitPage) -> str:
-    return f"{page.active / page.images:.1%}" if page.images else "0%"
+def _share(record: UnitRecord) -> str:
+    return f"{record.active / record.images:.1%}" if record.images else "0%"
 
 
 def _font(size: int) -> Font:

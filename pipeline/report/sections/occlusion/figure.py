@@ -1,7 +1,7 @@
-"""An occluded image as one picture (ZF fig. 7): what `OcclusionReader` reads in, a PIL image out.
+"""An occluded image as one PNG for ``unitscope show`` (ZF fig. 7).
 
-Invariant: image, maps and projection have one size and show the frame's whole extent; every text
-is one of `pipeline.report.sections.occlusion.captions`.
+Image, maps and projection have one size and the extent of the input frame, so that the eye can
+compare them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.report.contact_sheet import SheetShape, draw_contacts
-from pipeline.report.patches import INK, SOFT, Cut, Font, draw_tile, shortened
+from pipeline.report.contact_sheet import SheetShape, draw_contact_sheet
+from pipeline.report.patches import INK, SOFT, Crop, Font, draw_tile, shortened
 from pipeline.report.sections.occlusion.captions import (
     ClassKey,
     ClassName,
@@ -47,7 +47,7 @@ _LEGEND_PX = _LETTERS_PX + 24
 
 @dataclass(frozen=True)
 class _Panel:
-    """A tile with its words; a bar or keys below them."""
+    """A tile with its title; below it a colour bar or the legend of the classes."""
 
     title: str
     tile: Image.Image
@@ -56,7 +56,7 @@ class _Panel:
 
 
 def draw_occlusion(image: Occluded, name: ClassName) -> Image.Image:
-    """Draw (a), (b), (d) and (e) side by side, a row a window, and (c) below.
+    """Draw (a), (b), (d) and (e) side by side, a row per window, and (c) below.
 
     Args:
         image: the image.
@@ -101,8 +101,8 @@ def _panels(
 def _photo(image: Occluded) -> Image.Image:
     if isinstance(image.frame, str):
         return draw_tile(None, (_SIDE, _SIDE), image.frame)
-    whole = Cut(image.frame_px, image.frame_px, 0, 0, image.frame)
-    return draw_tile(whole, (_SIDE, _SIDE))
+    frame = Crop(image.frame_px, image.frame_px, 0, 0, image.frame)
+    return draw_tile(frame, (_SIDE, _SIDE))
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
@@ -130,7 +130,7 @@ def _contacts(image: Occluded) -> Image.Image | None:
     if not others:
         return None
     paired = any(patch.projection is not None for patch in others)
-    return draw_contacts(others, SheetShape((_SIDE - 4) // 3, paired=paired))
+    return draw_contact_sheet(others, SheetShape((_SIDE - 4) // 3, paired=paired))
 
 
 def _row_height(image: Occluded, window: WindowMap, panels: Sequence[_Panel]) -> int:
@@ -140,7 +140,7 @@ def _row_height(image: Occluded, window: WindowMap, panels: Sequence[_Panel]) ->
 
 
 def _head(page: Image.Image, image: Occluded, name: ClassName) -> None:
-    facts = "   |   ".join(f"{words}: {value}" for words, value in image_facts(image, name))
+    facts = "   |   ".join(f"{label}: {value}" for label, value in image_facts(image, name))
     draw = ImageDraw.Draw(page)
     _write(draw, (_MARGIN, 20), image.class_name or image.image, 22, INK, _WIDTH)
     _write(draw, (_MARGIN, 51), facts, 14, SOFT, _WIDTH)
@@ -153,8 +153,8 @@ def _draw_row(
     draw = ImageDraw.Draw(page)
     _write(draw, (_MARGIN, y), window_title(window), 16, INK, _WIDTH)
     y += 34
-    for place, panel in enumerate(panels):
-        x = _MARGIN + place * (_SIDE + _GAP)
+    for column, panel in enumerate(panels):
+        x = _MARGIN + column * (_SIDE + _GAP)
         page.paste(panel.tile, (x, y))
         _write(draw, (x, y + _LETTERS_PX), panel.title, 14, INK, _SIDE)
         if panel.scale is not None:
@@ -162,13 +162,13 @@ def _draw_row(
         _draw_keys(draw, panel.keys, (x, y + _LEGEND_PX))
     facts = window_facts(image, window)
     bottom = y - 34 + _row_height(image, window, panels) - 16 - len(facts) * _FACT_PX
-    for line, (words, value) in enumerate(facts):
+    for line, (label, value) in enumerate(facts):
         at = (_MARGIN, bottom + line * _FACT_PX)
-        _write(draw, at, f"{words}: {value}", 14, SOFT, _WIDTH)
+        _write(draw, at, f"{label}: {value}", 14, SOFT, _WIDTH)
 
 
 def _draw_bar(page: Image.Image, scale: Scale, at: tuple[int, int]) -> None:
-    """The colours from low to high, the clean value marked, and the numbers below."""
+    """The colours from low to high, the clean image's value marked, and the values below."""
     x, y = at
     strip = Image.new("RGB", (len(SCALE), 1))
     strip.putdata(SCALE)
@@ -188,8 +188,8 @@ def _draw_keys(draw: ImageDraw.ImageDraw, keys: Sequence[ClassKey], at: tuple[in
     for line, key in enumerate(keys):
         x, y = at[0], at[1] + line * _LINE_PX
         draw.rectangle((x, y + 2, x + 12, y + 12), fill=key.colour)
-        words = f"{key.name} ({key.role})" if key.role else key.name
-        _write(draw, (x + 20, y), words, 12, INK, _SIDE - 72)
+        label = f"{key.name} ({key.role})" if key.role else key.name
+        _write(draw, (x + 20, y), label, 12, INK, _SIDE - 72)
         draw.text((x + _SIDE, y), key.share, SOFT, _font(12), anchor="ra")
 
 
@@ -200,10 +200,10 @@ def _draw_map(page: Image.Image, image: Occluded, block: Image.Image | None, y: 
     title = f"c  the strongest map: {image.layer}, unit {image.unit}"
     _write(draw, (_MARGIN, y + 12), title, 16, INK, _WIDTH)
     own = evidence.own_patch
-    words = "grey is nothing, the contrast is stretched" if block or own else ""
+    note = "grey is nothing, the contrast is stretched" if block or own else ""
     if own is not None:
-        words = f"left, its projection of this image; then its top patches from others; {words}"
-    _write(draw, (_MARGIN, y + 36), map_note(image) or words, 14, SOFT, _WIDTH)
+        note = f"left, its projection of this image; then its top patches from others; {note}"
+    _write(draw, (_MARGIN, y + 36), map_note(image) or note, 14, SOFT, _WIDTH)
     x = _MARGIN
     if own is not None and own.projection is not None:
         picture = projection_in_frame(own.projection, own.box, image.frame_px)

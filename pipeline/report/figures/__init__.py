@@ -1,1 +1,0 @@
-"""Single PNG figures, drawn by `unitscope show`."""

@@ -1,0 +1,136 @@
+"""The contract of a gallery's section: the pages and the picture of one job's results.
+
+A new analysis with pages is a folder below `pipeline.report.sections` and one line in its
+`SECTIONS`. Templates (``*.html.j2``, named ``folder/file``), style sheets and scripts stand in that
+folder; `pipeline.report.render` finds them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import pandas as pd
+from PIL import Image
+
+from pipeline.report.patch_reader import PatchReader
+from pipeline.store.layout import layer_stem
+from pipeline.store.run import Run
+from schemas.specs import Spec
+
+Row = Mapping[Hashable, Any]
+"""A row of a table, by column."""
+
+AskedT_contra = TypeVar("AskedT_contra", bound=Spec, contravariant=True)
+
+
+class Advance(Protocol):
+    """Is told of progress."""
+
+    def __call__(self, *, images: int) -> None:
+        """Add so many of the steps that `Section.count` announced."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The gallery that sections write into.
+
+    Attributes:
+        run: whose results are shown; scan is published, other jobs may be.
+        layers: the layers to show, rows of `schemas.jobs.scan.SCAN_LAYERS`, in their order.
+        sheet_px: side of one picture on a contact sheet.
+        patches: reads patches and input frames; all sections share what it keeps.
+        put: writes a file, by its name relative to the gallery.
+        advance: is told of progress.
+    """
+
+    run: Run
+    layers: pd.DataFrame
+    sheet_px: int
+    patches: PatchReader
+    put: Callable[[str, bytes], None]
+    advance: Advance
+
+    def unit_link(self, layer: str, unit: int) -> str:
+        """A unit's card on its layer's page; empty where the gallery does not show the layer."""
+        rows = self.layers[self.layers["layer"] == layer].to_dict("records")
+        return f"{layer_page(rows[0])}#unit-{unit}" if rows else ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the overview and the command line say of a section that was written.
+
+    HTML is what `pipeline.report.render.fragment` gives; any other text is escaped.
+
+    Attributes:
+        counts: what was drawn, for the command's closing line.
+        remark: a closing line of its own; empty: none.
+        facts: (name, value) in the overview's head.
+        links: (page, words) below the head.
+        hint: HTML below the head: a command that would add to the section.
+        legend: HTML below the links: how to read ``body``.
+        body: HTML of the overview's main part.
+    """
+
+    counts: str
+    remark: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    hint: str = ""
+    legend: str = ""
+    body: str = ""
+
+
+class Section(Protocol[AskedT_contra]):
+    """The pages of one job's results, and their picture for ``unitscope show``.
+
+    Attributes:
+        name: the job's.
+    """
+
+    name: str
+
+    def count(self, run: Run, layers: pd.DataFrame) -> int:
+        """Steps of work for the progress bar.
+
+        Args:
+            run: scan is published.
+            layers: as in `Gallery`.
+
+        Returns:
+            0 where the run holds nothing to show; the gallery then leaves the section out.
+        """
+
+    def write(self, gallery: Gallery) -> Summary:
+        """Write the pages.
+
+        Raises:
+            StoreError: a table cannot be read, or is of another scan.
+            OSError: a file cannot be written.
+        """
+
+    def draw(self, run: Run, asked: AskedT_contra) -> Image.Image:
+        """Draw one picture.
+
+        Args:
+            run: its folder.
+            asked: what to draw, in the form of the job's `schemas.job_info.JobInfo.figure`; a job
+                without one is never asked.
+
+        Raises:
+            NotPublishedError: the job has published nothing here.
+            InputError: the run does not hold what is asked for.
+            StoreError: a table cannot be read, or is of another scan.
+        """
+        raise NotImplementedError
+
+
+def layer_page(layer: Row) -> str:
+    """A layer's page, relative to the gallery.
+
+    Args:
+        layer: its row of `schemas.jobs.scan.SCAN_LAYERS`.
+    """
+    return f"layers/{layer_stem(int(layer['position']), layer['layer'])}.html"

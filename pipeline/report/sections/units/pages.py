@@ -1,0 +1,132 @@
+"""The section of the units: per layer a page, per unit a contact sheet and details (ZF fig. 2).
+
+One layer's texts, and the pictures of `UNITS_AT_ONCE` of its units, are all that is in memory at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import pandas as pd
+from PIL import Image
+
+from pipeline.report import render
+from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
+from pipeline.report.patches import Patch
+from pipeline.report.section import Gallery, Row, Section, Summary
+from pipeline.report.sections.units import histogram
+from pipeline.report.sections.units.figure import draw_sheet, draw_unit
+from pipeline.report.sections.units.page_data import (
+    LayerFacts,
+    LayerPage,
+    UnitCard,
+    UnitDetail,
+    layer_facts,
+    unit_card,
+    unit_detail,
+)
+from pipeline.report.sections.units.summary import LayerStrip, project_command, summary, teasers
+from pipeline.report.unit_record import read_units
+from pipeline.store.run import Run
+from schemas.errors import LayerError
+from schemas.jobs.scan import UnitsFigure
+from schemas.values import bounds
+
+UNITS_AT_ONCE = 64
+
+
+class UnitsSection(Section[UnitsFigure]):
+    """See `Section`; it shows the scan, with projections where they are published."""
+
+    name = "scan"
+
+    def count(self, run: Run, layers: pd.DataFrame) -> int:  # noqa: ARG002 (the contract's)
+        """The number of units."""
+        return int(layers["units"].sum())
+
+    def write(self, gallery: Gallery) -> Summary:
+        """See `Section.write`."""
+        rows = gallery.layers.to_dict("records")
+        units = [gallery.run.table("units", job="scan", layer=row["layer"]) for row in rows]
+        facts = [layer_facts(row, own) for row, own in zip(rows, units, strict=True)]
+        command = project_command(gallery.run)
+        strips = []
+        for index, (row, own) in enumerate(zip(rows, units, strict=True)):
+            shape = SheetShape(
+                gallery.sheet_px, paired=gallery.patches.projected(facts[index].name)
+            )
+            cards, details = _write_units(gallery, row, own, facts[index], shape)
+            page = LayerPage(
+                facts=facts[index],
+                shape=shape,
+                cards=tuple(cards),
+                before=facts[index - 1] if index else None,
+                after=facts[index + 1] if index + 1 < len(facts) else None,
+                hint="" if shape.paired else command,
+            )
+            gallery.put(page.facts.page, layer_html(page).encode())
+            gallery.put(page.facts.details, details_js(details).encode())
+            strips.append(LayerStrip(page.facts, shape, teasers(cards, paired=shape.paired)))
+        return summary(strips, command)
+
+    def draw(self, run: Run, asked: UnitsFigure) -> Image.Image:
+        """One unit, or a sheet of those that the layer has."""
+        [layer] = run.table("layers", job="scan", layer=asked.layer).to_dict("records")
+        known = int(layer["units"])
+        first, last = bounds(asked.units) if asked.unit is None else (asked.unit, asked.unit)
+        if first >= known:
+            raise LayerError(
+                f"{run.url}: layer {asked.layer} has no unit {first}; choices: 0 to {known - 1}"
+            )
+        units = read_units(run, layer, range(first, min(last + 1, known)))
+        return draw_sheet(units, known) if asked.unit is None else draw_unit(units[0])
+
+
+def layer_html(page: LayerPage) -> str:
+    """A layer's page."""
+    drawing = {"width": histogram.WIDTH, "height": histogram.HEIGHT}
+    return render.html("units/layer.html.j2", page=page, root="../", drawing=drawing)
+
+
+def details_js(details: Sequence[UnitDetail]) -> str:
+    """The script that hands the details of a layer's units to its page, in the units' order."""
+    return render.html("units/details.js.j2", details=[asdict(detail) for detail in details])
+
+
+def _write_units(
+    gallery: Gallery, layer: Row, units: pd.DataFrame, facts: LayerFacts, shape: SheetShape
+) -> tuple[list[UnitCard], list[UnitDetail]]:
+    """Write the contact sheets of a layer's units; what its page and its script say of them."""
+    cards: list[UnitCard] = []
+    details: list[UnitDetail] = []
+    for start in range(0, len(units), UNITS_AT_ONCE):
+        rows = units.iloc[start : start + UNITS_AT_ONCE].to_dict("records")
+        patches = gallery.patches.read(layer["layer"], range(start, start + len(rows)))
+        block = [(row, patches[row["unit"]]) for row in rows]
+        new = [unit_card(row, own, facts.sheets) for row, own in block]
+        _put_sheets(gallery, zip(new, (own for _, own in block), strict=True), shape)
+        cards += new
+        details += [
+            unit_detail(row, own, activation=bool(layer["activation"])) for row, own in block
+        ]
+        gallery.advance(images=len(rows))
+    return cards, details
+
+
+def _put_sheets(
+    gallery: Gallery, units: Iterable[tuple[UnitCard, tuple[Patch, ...]]], shape: SheetShape
+) -> None:
+    living = [(card.sheet, patches) for card, patches in units if card.sheet]
+    with ThreadPoolExecutor(os.cpu_count()) as artists:
+        sheets = artists.map(
+            lambda patches: encode_contact_sheet(patches, shape), (own for _, own in living)
+        )
+        for (name, _), data in zip(living, sheets, strict=True):
+            gallery.put(name, data)
+
+
+SECTION = UnitsSection()
