@@ -25,15 +25,16 @@ from schemas.errors import (
     WorkGoneError,
 )
 from schemas.manifest import Manifest, Marker, Plan, Shard, fingerprint
-from schemas.tables import IMAGE_LIST, Table, column
+from schemas.tables import IMAGE_LIST, Column, Table
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARD = Shard(index=3, start=0, stop=6)
 UNITS = Table(
     job="any",
     name="units",
-    schema=pa.schema(
-        [column("layer", pa.string(), "a layer"), column("unit", pa.int32(), "one of its units")]
+    columns=(
+        Column("layer", "string", "a layer"),
+        Column("unit", "int32", "one of its units"),
     ),
     key=("layer", "unit"),
     sort=("layer", "unit"),
