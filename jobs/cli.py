@@ -1,6 +1,6 @@
 """The command `unitscope`.
 
-Invariant: nothing heavy (torch, ray) is imported before a command that needs it runs, and every
+Nothing heavy (torch, ray) is imported before a command that needs it runs, and every
 expected error leaves as one message on stderr and its exit status.
 """
 

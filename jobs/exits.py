@@ -1,6 +1,6 @@
 """How a command ends: one message on stderr and an exit status.
 
-Invariant: every expected error leaves as one message; what is not expected leaves as its traceback,
+Every expected error leaves as one message; what is not expected leaves as its traceback,
 and never with the status 1, which says that an audit found something.
 """
 

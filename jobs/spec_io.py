@@ -1,6 +1,6 @@
 """Specs from YAML, flags and ``--set``, and back to YAML.
 
-Invariant: what `dump_spec` prints, `load_spec` reads back to an equal spec; and whatever is wrong
+What `dump_spec` prints, `load_spec` reads back to an equal spec; and whatever is wrong
 is said in the caller's own words: the field, the value, where it was given, and what would do.
 """
 

@@ -1,6 +1,6 @@
 """YAML that remembers where each value stood.
 
-Invariant: every value that comes out has an origin (file and line), and nothing that YAML would
+Every value that comes out has an origin (file and line), and nothing that YAML would
 silently settle by itself (a key given twice, a second document) comes through.
 """
 

@@ -1,6 +1,6 @@
 """`unitscope status`: what a run folder holds, read from the folder alone.
 
-Invariant: it needs no driver and changes nothing; what it says of a job that is under way comes
+It needs no driver and changes nothing; what it says of a job that is under way comes
 from the plan and the markers of the shards that are done.
 """
 

@@ -1,6 +1,6 @@
 """`unitscope submit`: hand a job to a Ray cluster.
 
-Invariant: a submitted job has the flags and the spec of the command that runs it here.
+A submitted job has the flags and the spec of the command that runs it here.
 """
 
 # ruff: noqa: PLC0415 (heavy modules are imported by the command that needs them)

@@ -20,10 +20,10 @@ class Record(BaseModel):
 
 
 class Shard(Record):
-    """A fixed, numbered slice [start, stop) of the image list.
+    """A fixed, numbered slice [start, stop) of the work list.
 
     Attributes:
-        excluded: rows of the list inside the slice that are not touched but rejected as
+        excluded: rows of an image list inside the slice that are not touched but rejected as
             ``kills_worker``: each was seen to end its process when run alone.
     """
 
@@ -40,7 +40,7 @@ class Plan(Record):
         job: the job's name.
         fingerprint: `fingerprint` of ``identity``.
         identity: the values that decide the tables' content.
-        shards: the slices of the image list, in order.
+        shards: the slices of the work list, in order.
     """
 
     job: str

@@ -1,6 +1,6 @@
 """Secrets in text: which URLs carry one, and how a text is masked before it is stored or shown.
 
-Invariant: what `mask` returns can stand in a manifest, a log or a page, whatever was typed.
+What `mask` returns can stand in a manifest, a log or a page, whatever was typed.
 """
 
 from __future__ import annotations

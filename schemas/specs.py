@@ -172,10 +172,10 @@ class Resources(Spec):
     )
     threads: Annotated[int, Field(gt=0, le=1024)] | None = Field(
         default=None,
-        description="CPU threads a worker; null: what the run's plan has, else half the cores, "
+        description="CPU threads per worker; null: what the run's plan has, else half the cores, "
         "1 to 4 (sums depend on it, so one run keeps one value)",
     )
-    decode_threads: PositiveInt = Field(default=4, le=256, description="image decoders a worker")
+    decode_threads: PositiveInt = Field(default=4, le=256, description="image decoders per worker")
     local: Annotated[bool, Flag(panel="Where it runs")] = Field(
         default=False, description="in this process, without Ray"
     )

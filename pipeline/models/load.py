@@ -1,6 +1,6 @@
 """From a `ModelSpec` to a network in eval mode, with the preprocessing that its weights expect.
 
-The invariant: no code of the user's runs without ``trust_code``, and weights are only ever read
+No code of the user's runs without ``trust_code``, and weights are only ever read
 as data (safetensors, or a pickle that torch restricts to tensors).
 """
 

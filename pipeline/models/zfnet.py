@@ -1,6 +1,6 @@
 """ZFNet and its baseline, Krizhevsky's net, with the paper's sizes (ZF 3, fig. 3), and a small one.
 
-Invariant: they share their layers' names, so that what is asked of one can be asked of all.
+They share their layers' names, so that what is asked of one can be asked of all.
 """
 
 from __future__ import annotations

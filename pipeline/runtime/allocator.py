@@ -1,6 +1,6 @@
 """How this process asks the system for memory.
 
-Invariant: it decides about time alone: what is computed, and when it is freed, stays the same.
+It decides about time alone: what is computed, and when it is freed, stays the same.
 """
 
 from __future__ import annotations

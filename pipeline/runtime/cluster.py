@@ -1,6 +1,6 @@
 """The Ray cluster under a run: find or start one, count what it carries, name a worker's device.
 
-Invariant: what was started here is shut down here, and a cluster or connection that somebody else
+What was started here is shut down here, and a cluster or connection that somebody else
 made is left as it was.
 """
 
@@ -110,7 +110,7 @@ def worker_count(resources: Resources, threads: int, shards: int) -> int:
     """How many workers to ask for: what the spec says, else what the live nodes carry.
 
     Returns:
-        At least 1, at most one a shard.
+        At least 1, at most one per shard.
     """
     wanted = resources.workers or capacity(resources.device, threads)
     return max(1, min(wanted, shards))

@@ -79,7 +79,7 @@ class Driver:
         ledger: the shards.
         make_actor: starts one more actor.
         device: the kind of device that the workers shall use.
-        threads: CPU threads a worker.
+        threads: CPU threads per worker.
         progress: told of what is done and of what goes wrong.
         patience: how long to wait where nothing answers.
     """

@@ -44,7 +44,7 @@ class Patience:
         barren_deaths: deaths of workers, per worker and one more, without any shard committed or
             image convicted in between, that stop the run.
         convictions: images convicted without any shard committed in between that stop the run.
-        failed_starts: deaths in a row while starting, beyond one a worker, that stop the run.
+        failed_starts: deaths in a row while starting, beyond one per worker, that stop the run.
         answer_seconds: how long no worker at all may answer.
     """
 

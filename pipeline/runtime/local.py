@@ -1,6 +1,6 @@
 """Runs a stage over its shards in this process, without Ray: notebooks, debugging, one GPU.
 
-Invariant: shards are done in the order given, one at a time, and each is committed before the
+Shards are done in the order given, one at a time, and each is committed before the
 next begins.
 """
 

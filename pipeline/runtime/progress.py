@@ -1,6 +1,6 @@
 """Progress of long work: a bar on a terminal, JSON log lines elsewhere, both to stderr.
 
-Invariant: progress only tells; nothing that a job computes depends on it.
+Progress only tells; nothing that a job computes depends on it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs a stage over its shards on a pool of Ray actors that may die at any moment.
 
-Invariant: the answer does not depend on who died when: a shard is done when its marker stands,
+The answer does not depend on who died when: a shard is done when its marker stands,
 whoever wrote it, and the tables of a shard depend on nothing but the shard.
 """
 
@@ -52,7 +52,7 @@ def run_on_ray(  # noqa: PLR0913 - what a run consists of; all but four by keywo
         contracts: the stage's tables by name.
         shards: all shards of the plan, in the order to hand out.
         resources: device, number of workers, address of a cluster.
-        threads: CPU threads a worker, and the CPUs that Ray reserves for it.
+        threads: CPU threads per worker, and the CPUs that Ray reserves for it.
         progress: told of every shard done; the caller opens and closes it.
         patience: when to suspect, to convict and to give up; null: the defaults.
 

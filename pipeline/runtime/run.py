@@ -1,6 +1,6 @@
 """Choose where a stage runs: in this process, or on Ray.
 
-The invariant: Ray is imported only when it is used, so that a machine without it can run.
+Ray is imported only when it is used, so that a machine without it can run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run_shards(
         folder: where parts and markers go.
         contracts: the stage's tables by name.
         shards: all shards of the plan, in the order to do them.
-        threads: CPU threads a worker.
+        threads: CPU threads per worker.
         progress: told of every shard done.
 
     Raises:
@@ -54,5 +54,5 @@ def run_shards(
 
 
 def default_threads() -> int:
-    """CPU threads a worker where nothing says otherwise: half the usable cores, 1 to 4."""
+    """CPU threads per worker where nothing says otherwise: half the usable cores, 1 to 4."""
     return max(1, min(4, usable_cores() // 2))

@@ -1,6 +1,6 @@
 """Hands a job to a Ray cluster's job server, and waits for it.
 
-Invariant: no word of the caller becomes part of a shell command. The job's name is one that
+No word of the caller becomes part of a shell command. The job's name is one that
 `schemas.jobs.JOBS` knows, and the spec travels as an uploaded file.
 """
 

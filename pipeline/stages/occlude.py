@@ -1,6 +1,6 @@
 """The occlusion of one shard of images: every window at every position.
 
-The invariant: a picture's rows depend on the picture and the plan alone.
+A picture's rows depend on the picture and the plan alone.
 """
 
 from __future__ import annotations

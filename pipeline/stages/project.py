@@ -1,6 +1,6 @@
 """The projection of one shard of images: every top patch that lies in them.
 
-The invariant: an activation that does not come out as the index has it is never drawn.
+An activation that does not come out as the index has it is never drawn.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The scan of one shard: every selected layer in one forward pass.
 
-The invariant: a shard's tables depend on the shard and the plan alone: batches are cut at fixed
+A shard's tables depend on the shard and the plan alone: batches are cut at fixed
 places and always full size, and sums are added in the order of the batches.
 """
 
@@ -104,7 +104,7 @@ class ScanStage(ModelStage):
 
 
 class _ShardScan:
-    """The running state of one shard: top patches a layer, statistics of all units."""
+    """The running state of one shard: per layer its top patches, and statistics of all units."""
 
     def __init__(self, layers: list[Layer], top: int, device: torch.device) -> None:
         self._layers = {layer.name: layer for layer in layers}

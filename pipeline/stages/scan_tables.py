@@ -1,6 +1,6 @@
 """Between a scan's state and its tables: a shard's parts, and the merge of all shards.
 
-The invariant: a merge is order-free for top patches (the total order decides) and always goes by
+A merge is order-free for top patches (the total order decides) and always goes by
 shard number for sums, so the final tables are one and the same however the parts came about.
 """
 
@@ -114,7 +114,7 @@ class TopMerge:
         self._rows = rows.take(kept).combine_chunks()
 
     def tables(self, layers: Sequence[Layer], uris: pa.ChunkedArray) -> Iterable[pa.Table]:
-        """Rows of scan/top_patches, one table a layer.
+        """Rows of scan/top_patches, one table per layer.
 
         Args:
             layers: as they were scanned.

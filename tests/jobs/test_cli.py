@@ -285,7 +285,7 @@ def test_show_passes_one_unit_or_a_sheet(monkeypatch: pytest.MonkeyPatch):
         seen.append((url, job, asked, out))
         return 10, 20
 
-    monkeypatch.setattr("jobs.show.run", run)
+    monkeypatch.setattr("jobs.show.draw", run)
     result = _invoke("show", "r", "--layer", "f.1", "--unit", "7", "-o", "u.png")
     assert result.stdout == "u.png: 10 x 20 pixels\n"
     _invoke("show", "r", "--layer", "f.1", "--out", "s.png")
@@ -311,7 +311,7 @@ def test_show_passes_an_occluded_image(monkeypatch: pytest.MonkeyPatch):
         seen.append((url, job, asked, out))
         return 10, 20
 
-    monkeypatch.setattr("jobs.show.run", run)
+    monkeypatch.setattr("jobs.show.draw", run)
     result = _invoke("show", "r", "--occlusion", "7", "-o", "u.png")
     assert (result.exit_code, result.stdout) == (0, "u.png: 10 x 20 pixels\n")
     assert seen == [("r", "occlude", OcclusionFigure(occlusion=7), "u.png")]
