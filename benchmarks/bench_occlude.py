@@ -86,7 +86,7 @@ class Subject:
         )
 
     def bound(self, occluder: Occluder) -> float:
-        """Dense multiply-adds over those of every window's own clipped footprints, counted."""
+        """Multiply-adds of whole passes over those of every window's affected regions, counted."""
         geometry, grid = self.geometry, occluder.grid
         regions, costs = affected_regions(geometry, *grid.covered), CostCounter(geometry)
         own = dense = 0.0

@@ -61,9 +61,9 @@ def unitscope(
 def _run(spec: JobSpec) -> None:
     from jobs import engine
 
-    told = engine.tell(spec)
-    typer.echo(told.text)
-    for warning in told.warnings:
+    report = engine.run_and_report(spec)
+    typer.echo(report.text)
+    for warning in report.warnings:
         say(warning)
 
 
@@ -72,17 +72,17 @@ for _job in JOBS.values():
     app.command(_job.name, help=_help)(spec_command(_job.spec, _run))
 
 
-class _Look(Spec):
-    """A model, and the input frame that it is looked at with."""
+class _LayersSpec(Spec):
+    """A model, and the preprocessing that decides its input frame."""
 
     model: ModelSpec
     preprocess: PreprocessSpec | None = None
 
 
-def _layers(look: _Look, *, every: bool, as_json: bool) -> None:
+def _layers(spec: _LayersSpec, *, every: bool, as_json: bool) -> None:
     from jobs import layers
 
-    found = layers.table(look.model, look.preprocess)
+    found = layers.table(spec.model, spec.preprocess)
     shown = found if every else found[found["selected"]]
     if as_json:
         typer.echo(shown.to_json(orient="records", indent=2))
@@ -96,7 +96,7 @@ app.command(
     "Example: `unitscope layers --arch resnet18 --weights random --all`",
 )(
     spec_command(
-        _Look,
+        _LayersSpec,
         _layers,
         extra=(
             keyword(
@@ -121,7 +121,7 @@ def status(run: Run, *, as_json: AsJson = False) -> None:
     """
     from jobs import status as job
 
-    found = job.look(run)
+    found = job.read_status(run)
     typer.echo(job.as_json(found) if as_json else job.as_text(found))
 
 

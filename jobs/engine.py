@@ -40,7 +40,7 @@ class Work:
     """What a job is going to do.
 
     Attributes:
-        items: the work list: images, units, classes or checkpoints, one a row.
+        items: the work list: images, units, classes or checkpoints, one per row.
         stage: what is done with a slice of it.
         identity: what decides the tables' bytes, beside what the engine adds: the list itself, its
             cut, the scan, the device, the threads and the versions of the libraries.
@@ -48,7 +48,8 @@ class Work:
         noun: what an item is called, in the plural; the list's name in the identity.
         batch_size: items per batch; a shard holds whole ones.
         shard_size: items per shard; None: a 32nd of them, in whole batches, at most 4096.
-        implied: the list follows from the rest of the identity, and is left out of it.
+        implied: the list follows from the scan and the rest of the identity, so that its digest is
+            left out of it.
     """
 
     items: pa.Table
@@ -63,7 +64,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a job's end is told as.
+    """What a job made, for its closing lines.
 
     Attributes:
         words: what was made, "12 projections of 3 images".
@@ -77,8 +78,8 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A job's end in words.
+class Report:
+    """The closing lines of a job.
 
     Attributes:
         text: for stdout.
@@ -89,7 +90,7 @@ class Told:
     warnings: tuple[str, ...] = ()
 
 
-def tell(spec: JobSpec) -> Told:
+def run_and_report(spec: JobSpec) -> Report:
     """Run a job and say what came of it.
 
     Raises:
@@ -99,7 +100,7 @@ def tell(spec: JobSpec) -> Told:
     info = info_of(spec)
     module = _module(info)
     if hasattr(module, "run"):
-        return Told(module.as_text(module.run(spec)))
+        return Report(module.as_text(module.run(spec)))
     store = JobStore(JobFolder(spec.home, info.name))
     before = store.manifest()
     begun = before is not None or store.plan() is not None
@@ -114,7 +115,7 @@ def tell(spec: JobSpec) -> Told:
         how += f" ({images / seconds:.1f} images/s)" if images else ""
     summary = getattr(module, "summary", _summary)(spec, manifest)
     text = f"{info.name} {how}: {summary.words}, in {spec.home}\nnext: {summary.next}"
-    return Told(text, summary.warnings)
+    return Report(text, summary.warnings)
 
 
 def run(spec: JobSpec) -> Manifest:
@@ -190,11 +191,13 @@ def _module(info: JobInfo) -> Any:
 def _plan(info: JobInfo, work: Work, frame: dict[str, Any]) -> Plan:
     count = work.items.num_rows
     shard_size = work.shard_size or default_shard_size(count, work.batch_size)
-    identity = frame | work.identity
-    identity |= {"schema_version": SCHEMA_VERSION, "shard_size": shard_size}
+    frame |= {"schema_version": SCHEMA_VERSION, "shard_size": shard_size}
     # Of the packages whose kernels and decoders may round otherwise in another release.
     packages = ("unitscope", "torch", "torchvision", "pillow")
-    identity["versions"] = {name: version(name) for name in packages}
+    frame["versions"] = {name: version(name) for name in packages}
+    if taken := frame.keys() & work.identity.keys():
+        raise ValueError(f"{info.name}: the engine itself sets {sorted(taken)} of the identity")
+    identity = frame | work.identity
     if not work.implied and work.noun not in identity:
         keys = {name: work.items[name].to_pylist() for name in work.contract.key}
         identity[work.noun] = {"count": count, "sha256": fingerprint(keys)}

@@ -137,12 +137,13 @@ def parameter(model: type[Spec], flag: BoundFlag) -> inspect.Parameter:
 
 def help_text(model: type[Spec], flag: BoundFlag) -> str:
     """What ``--help`` says of a flag: its field's description, in the words of the command line."""
-    text = re.sub("; (?:null|empty): ", ". Left out: ", flag.info.description or "")
+    value, word = default_of(model, flag.field), flag.flag.null
+    nothing = "Left out" if word is None else f"'{word}'" + ", or left out" * (value is None)
+    text = re.sub("; (?:null|empty): ", f". {nothing}: ", flag.info.description or "")
     for other in flags_of(model):
         field = other.field.rpartition(".")[2]
         if "_" in field:
             text = re.sub(rf"\b{field}\b", other.name, text)
-    value = default_of(model, flag.field)
     shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
     default = f" [{shown}]" if shown not in (None, "", False) else ""
     return f"{text[:1].upper()}{text[1:]}.{default}"

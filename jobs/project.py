@@ -1,4 +1,4 @@
-"""The projection of a scan's top patches: which images have any, and one file a layer."""
+"""The projection of a scan's top patches: which images have any, and one file per layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROUNDING: dict[Precision, float] = {"fp32": 0.0, "tf32": 5e-3, "bf16": 5e-2}
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectWork(Work):
-    """A projection that has been thought through.
+    """The work of a projection.
 
     Attributes:
         positions: the selected layers, with their positions in the network.
@@ -64,7 +64,7 @@ def plan(spec: ProjectSpec, scan: PublishedScan) -> ProjectWork:
 
 
 def merge(work: ProjectWork, parts: Parts) -> dict[str, tuple[FileRecord, ...]]:
-    """One file a layer, a layer in memory at a time."""
+    """One file per layer, a layer in memory at a time."""
     records = []
     for index, (layer, position) in enumerate(work.positions.items()):
         rows = pa.concat_tables(parts.read(part_name(index)))

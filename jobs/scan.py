@@ -34,7 +34,7 @@ from schemas.specs import PreprocessSpec
 
 @dataclass(frozen=True, kw_only=True)
 class ScanWork(Work):
-    """A scan that has been thought through.
+    """The work of a scan.
 
     Attributes:
         spec: what to scan.

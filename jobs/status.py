@@ -54,8 +54,8 @@ class RunStatus:
     jobs: tuple[JobStatus, ...]
 
 
-def look(run: str) -> RunStatus:
-    """Look at every job of a run.
+def read_status(run: str) -> RunStatus:
+    """The status of every job of a run.
 
     Args:
         run: the run's folder, a path or URL.
@@ -64,7 +64,7 @@ def look(run: str) -> RunStatus:
         NotPublishedError: no job has begun there.
     """
     folders = (JobFolder(run, name) for name in list_folders(run))
-    jobs = tuple(found for folder in folders if (found := _look_at(folder)) is not None)
+    jobs = tuple(found for folder in folders if (found := _job_status(folder)) is not None)
     if not jobs:
         raise NotPublishedError(
             f"{run}: no job has begun in this folder; check the path, or begin one with "
@@ -83,7 +83,7 @@ def as_text(status: RunStatus) -> str:
     return "\n".join([status.run, *(line for job in status.jobs for line in _lines(job))])
 
 
-def _look_at(folder: JobFolder) -> JobStatus | None:
+def _job_status(folder: JobFolder) -> JobStatus | None:
     store = JobStore(folder)
     gone: WorkGoneError | None = None
     plan, markers = store.plan(), {}
@@ -153,7 +153,7 @@ def _lines(job: JobStatus) -> list[str]:
         lines.append("    every shard is done; if nothing is running, run the job again to publish")
     elif job.images_per_s and job.worker_seconds_left is not None:
         lines.append(
-            f"    {job.images_per_s:,.1f} images/s a worker; left: "
+            f"    {job.images_per_s:,.1f} images/s per worker; left: "
             f"{_duration(job.worker_seconds_left)} of one worker's time"
         )
     return lines

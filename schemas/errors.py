@@ -6,14 +6,14 @@ UnitscopeError
 │   ├── ModelError             an architecture or weights that cannot be loaded
 │   │   └── TraceError         a forward that cannot be traced into a graph
 │   ├── LayerError             a layer or unit that the model does not have
-│   ├── DatasetError           an image list that cannot be read or is empty
+│   ├── DatasetError           data that cannot be read, are empty, or are not those scanned
 │   └── PlanMismatchError      the run folder belongs to another plan
 └── JobError                   the work itself failed                          (exit status 3)
     ├── TooManyRejectsError    more images rejected than the spec allows
     ├── WorkerError            a worker cannot start, or a stage failed in it
     ├── NotPublishedError      a table is read before its job has published it
     └── StoreError             the run folder cannot be trusted or reached
-        ├── StoreUnavailableError   no answer within the patience that was given
+        ├── StoreUnavailableError   no answer in the time for retries
         ├── WorkGoneError           the work under way was taken away: another run ended
         ├── UnsafeStoreError        the store ignores "put if absent"
         ├── ContentConflictError    two different contents claim one write-once name
@@ -58,7 +58,7 @@ class LayerError(InputError):
 
 
 class DatasetError(InputError):
-    """An image list cannot be read, or is empty."""
+    """The data, or a selection of them, are not what was asked for, or not what was scanned."""
 
 
 class PlanMismatchError(InputError):
@@ -86,7 +86,7 @@ class StoreError(JobError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store gave no answer within the patience that was given."""
+    """The store gave no answer in the time for retries."""
 
 
 class WorkGoneError(StoreError):

@@ -1,4 +1,4 @@
-"""The parts that job specs are made of: frozen, closed to unknown fields, units in the names."""
+"""What job specs are built of: frozen, closed to unknown fields, units in the names."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class PreprocessSpec(Spec):
 
     The short side is resized to ``resize_px`` (no resize where null), the centre ``crop_px``
     square is cut (padded with zeros where the picture is smaller), values are scaled to
-    [0, value_range], then ``(x - mean) / std`` a channel.
+    [0, value_range], then ``(x - mean) / std`` per channel.
     """
 
     resize_px: Side | None = 256
@@ -118,7 +118,7 @@ class LayerSelection(Spec):
 
     include: tuple[str, ...] = Field(
         default=(),
-        description="globs; empty: every activation function's output, and the classifier's",
+        description="globs over layer names; empty: the job's own choice",
     )
     exclude: tuple[str, ...] = ()
 
@@ -141,8 +141,8 @@ class ImageSelection(Spec):
     )
     sample: Annotated[Count | None, Flag("--sample", "Which images", "N|all", null="all")] = Field(
         default=None,
-        description="only so many of these, drawn by the seed (--set images.seed=1: others); "
-        "left out beside another choice: all of them",
+        description="only so many of these, drawn by the seed (--set images.seed=1: others), "
+        "or all that another choice leaves; null: every one",
     )
     seed: Natural = 0
 

@@ -67,17 +67,17 @@ BatchSize = Annotated[int, Field(gt=0, le=65_536)]
 _RANGE = r"^[0-9]{1,9}(-[0-9]{1,9})?$"
 
 
-def _upwards(text: str) -> str:
-    first, _, last = text.partition("-")
-    if last and int(last) < int(first):
-        raise ValueError(f"a range goes upwards, {last}-{first}")
-    return text
-
-
 def bounds(units: str) -> tuple[int, int]:
     """The first and the last unit of a `UnitRange`."""
     first, _, last = units.partition("-")
     return int(first), int(last or first)
+
+
+def _upwards(text: str) -> str:
+    first, last = bounds(text)
+    if last < first:
+        raise ValueError(f"a range goes upwards, {last}-{first}")
+    return text
 
 
 UnitRange = Annotated[

@@ -1,4 +1,4 @@
-"""Every job killed at every named crash point, as a program: ``crash_everywhere.py FOLDER``.
+"""Every job killed at every named failpoint, as a program: ``crash_everywhere.py FOLDER``.
 
 Children are forked from a process that has imported everything and has no threads: SIGKILL at the
 point, a look as a reader, a rerun. One JSON line each. Of points that are come to often the first,

@@ -38,7 +38,7 @@ def fragment(template: str, macro: str, *values: object) -> str:
 
 
 def static_files() -> dict[str, bytes]:
-    """What pages refer to, by name below ``static/`` of the gallery."""
+    """What pages refer to, by name below ``static/`` of the gallery: no two files share one."""
     own = [path for kind in ("css", "js") for path in _SECTIONS.glob(f"*/*.{kind}")]
     return {path.name: path.read_bytes() for path in (*_STATIC.iterdir(), *own)}
 

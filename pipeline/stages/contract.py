@@ -46,7 +46,7 @@ class Stage(Protocol):
         """Where it runs."""
 
     def setup(self, device: str) -> None:
-        """Load what the work needs, once a worker; ``device`` is ``cpu`` or ``cuda:N``."""
+        """Load what the work needs, once per worker; ``device`` is ``cpu`` or ``cuda:N``."""
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
         """Do one shard.

@@ -32,7 +32,7 @@ from schemas.tables import IMAGE_LIST, Table
 
 @dataclass(frozen=True)
 class ScanSource:
-    """What a worker needs to see what the scan saw.
+    """Model, preprocessing and data of a scan, as a worker needs them.
 
     Attributes:
         run: the run's folder, a path or URL.
@@ -77,12 +77,14 @@ class ModelStage(ABC):
         name: the job's name.
         keeps_rejects: an image that cannot be used is left to `batch`; else it is an error, since
             the scan could use it.
+        unreadable: what that error says of the image, and the way out.
         source: the scanned model and its images.
         resources: where it runs.
     """
 
     name: ClassVar[str]
     keeps_rejects: ClassVar[bool] = False
+    unreadable: ClassVar[tuple[str, str]] = ("was scanned", "put it back, or choose other images")
     source: ScanSource
     resources: Resources
 
@@ -103,10 +105,10 @@ class ModelStage(ABC):
 
     @abstractmethod
     def open(self, network: Network) -> None:
-        """Prepare the work, once a worker; the network is on `device`, in `dtype`."""
+        """Prepare the work, once per worker; the network is on `device`, in `dtype`."""
 
     def begin(self) -> None:  # noqa: B027 (a hook: most stages keep nothing over a shard)
-        """Forget the last shard; nothing to do for most."""
+        """Called before each shard; does nothing unless a stage sums up over a shard."""
 
     @abstractmethod
     def batch(self, batch: Batch) -> dict[str, pa.Table]:
@@ -145,7 +147,7 @@ class ModelStage(ABC):
         self.begin()
         for batch in self.loader.batches(shard, upcoming):
             if not self.keeps_rejects:
-                _require_readable(batch)
+                self._require_readable(batch)
             for name, table in self.batch(batch).items():
                 found[name].append(table)
         for name, table in self.finish().items():
@@ -155,6 +157,14 @@ class ModelStage(ABC):
             for name, contract in self.parts.items()
         }
         return StageOutput(tables, {"images": shard.stop - shard.start, **self.counts(tables)})
+
+    def _require_readable(self, batch: Batch) -> None:
+        if batch.rejects:
+            one, (fact, way_out) = batch.rejects[0], self.unreadable
+            raise DatasetError(
+                f"{one.uri}: {fact}, and now it cannot be read ({one.reason}: {one.detail}); "
+                f"{way_out}"
+            )
 
     def images(self, frames: Tensor) -> Tensor:
         """The network's input for uint8 frames [N, 3, S, S]: normalised, on the device."""
@@ -187,12 +197,3 @@ def prepare(module: nn.Module, device: torch.device, precision: Precision) -> to
     if any(parameter.dim() == 4 for parameter in module.parameters()):
         module.to(memory_format=torch.channels_last)
     return dtype
-
-
-def _require_readable(batch: Batch) -> None:
-    if batch.rejects:
-        one = batch.rejects[0]
-        raise DatasetError(
-            f"{one.uri}: was scanned, and now it cannot be read ({one.reason}: {one.detail}); put "
-            "it back, choose other images, or scan again"
-        )

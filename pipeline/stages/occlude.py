@@ -19,7 +19,6 @@ from pipeline.analysis.occlusion.metrics import Box, summarise
 from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.data.loader import Batch
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
-from pipeline.data.preprocess import normalise
 from pipeline.models.network import Network
 from pipeline.stages.model_stage import ModelStage
 from schemas.arrays import Floats, Ints
@@ -97,10 +96,8 @@ class OccludeStage(ModelStage):
     ) -> tuple[dict[str, object], pa.Table]:
         spec, occluder = self.spec.windows[window], self._occluders[window]
         fill = fill_frame(frame, self.spec.fill, self.source.preprocess, max(spec.size) / 2)
-        image = normalise(frame, self.source.preprocess, torch.float32)
-        layout = torch.channels_last
         found = occluder.occlude(
-            image.contiguous(memory_format=layout), fill.contiguous(memory_format=layout)
+            self.images(frame), fill.contiguous(memory_format=torch.channels_last)
         )
         target = self._target(row, found)
         clean, p = softmax(found.clean), softmax(found.scores)

@@ -52,6 +52,10 @@ class ProjectStage(ModelStage):
     """
 
     name: ClassVar[str] = "project"
+    unreadable: ClassVar[tuple[str, str]] = (
+        "the index has top patches in this image",
+        "put it back, or scan again",
+    )
     spec: ProjectSpec
     layers: tuple[str, ...]
     tolerance: float
@@ -67,7 +71,7 @@ class ProjectStage(ModelStage):
         return self.spec.batch_size
 
     def open(self, network: Network) -> None:
-        """Prepare the way down, and read the index."""
+        """Build the deconvnet, and read the index."""
         layers = tuple(network.layer(name) for name in self.layers)
         self._projector = Projector(network, layers, self.spec.rule)
         self._index = _read_index(self.source.run, self.layers, self.spec.units)

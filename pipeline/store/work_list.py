@@ -1,7 +1,7 @@
 """The work list of a job: what it works on, one item per row; its shards are slices of the rows.
 
-Images today. A scan's list numbers them from 0; a later job's may leave out those that it does not
-need, so a slice is counted in rows, not in ids.
+A scan's list numbers its images from 0; a later job's may leave out those that it does not need, so
+a slice is counted in rows, not in ids.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class ProjectSpec(RunSpec):
         Literal["deconvnet", "guided", "gradient"], Flag(metavar="deconvnet|guided|gradient")
     ] = Field(
         default="deconvnet",
-        description="what happens to the signal at a rectifier on its way down; gradient works for "
+        description="what happens to the backward signal at a rectifier; gradient works for "
         "every activation function",
     )
     tolerance: float = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,17 @@ def test_run_identity_is_the_jobs_and_what_every_job_depends_on(spec: SquareSpec
     assert identity["versions"]["torch"] == version("torch")
 
 
+def test_run_of_a_job_that_sets_what_the_engine_sets_is_an_error(
+    spec: SquareSpec, monkeypatch: pytest.MonkeyPatch
+):
+    plan = sys.modules["jobs.square"].plan
+    work = replace(plan(spec), identity={"threads": 9})
+    monkeypatch.setitem(sys.modules, "jobs.square", SimpleNamespace(plan=lambda _: work))
+
+    with pytest.raises(ValueError, match=r"square: the engine itself sets \['threads'\]"):
+        engine.run(spec)
+
+
 def test_run_of_a_published_job_works_no_more_and_clears_what_was_left(
     spec: SquareSpec, done: list[int]
 ):
@@ -190,8 +202,8 @@ def test_run_does_what_is_left_and_tells_what_was_done(
     assert (end["done"], end["total"]) == (10, 10)
 
 
-def test_tell_counts_and_says_how_to_go_on_and_that_it_was_done(spec: SquareSpec):
-    first, again = engine.tell(spec), engine.tell(spec)
+def test_report_counts_and_says_how_to_go_on_and_that_it_was_done(spec: SquareSpec):
+    first, again = engine.run_and_report(spec), engine.run_and_report(spec)
 
     assert first.text.startswith("square done in ")
     assert "images/s): 10 images, 0 rejects, in " in first.text
@@ -199,13 +211,13 @@ def test_tell_counts_and_says_how_to_go_on_and_that_it_was_done(spec: SquareSpec
     assert again.text.startswith("square already done (20")
 
 
-def test_tell_of_a_job_without_shards_is_its_own_text(
+def test_report_of_a_job_without_shards_is_its_own_text(
     spec: SquareSpec, monkeypatch: pytest.MonkeyPatch
 ):
     module = SimpleNamespace(run=lambda spec: spec.out, as_text=lambda out: f"looked at {out}")
     monkeypatch.setitem(sys.modules, "jobs.square", module)
 
-    assert engine.tell(spec) == engine.Told(f"looked at {spec.out}")
+    assert engine.run_and_report(spec) == engine.Report(f"looked at {spec.out}")
 
 
 def test_resolved_threads_are_the_specs_then_the_folders_then_the_machines(

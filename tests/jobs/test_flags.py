@@ -105,7 +105,8 @@ def test_help_of_every_flag_is_a_sentence(job: str):
 def test_help_says_what_is_taken_where_nothing_is_given():
     words = {flag.name: help_text(OccludeSpec, flag) for flag in flags_of(OccludeSpec)}
 
-    assert words["--sample"].endswith("[100]")
+    assert words["--sample"].endswith("leaves. 'all': every one. [100]")
+    assert "'auto', or left out: as many as" in words["--workers"]
     assert words["--window-px"].endswith("[16]")
     assert "Left out: the last convolutional one" in words["--layer"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.status import JobStatus, as_json, as_text, look
+from jobs.status import JobStatus, as_json, as_text, read_status
 from pipeline.store import JobFolder, JobStore
 from schemas.errors import NotPublishedError
 from schemas.jobs.scan import SCAN_REJECTS
@@ -69,11 +69,11 @@ def _publish(store: JobStore) -> None:
 
 
 def _only(run: Path) -> JobStatus:
-    [job] = look(str(run)).jobs
+    [job] = read_status(str(run)).jobs
     return job
 
 
-def test_look_in_progress_counts_shards_images_and_time(tmp_path: Path):
+def test_status_in_progress_counts_shards_images_and_time(tmp_path: Path):
     store = _begun(tmp_path)
     _do(store, 0, rejects=2, seconds=4.0)
     _do(store, 2, rejects=1, seconds=4.6)
@@ -85,20 +85,20 @@ def test_look_in_progress_counts_shards_images_and_time(tmp_path: Path):
     assert job.worker_seconds_left == pytest.approx(6.4)
 
 
-def test_look_before_the_first_shard_promises_nothing(tmp_path: Path):
+def test_status_before_the_first_shard_promises_nothing(tmp_path: Path):
     _begun(tmp_path)
     job = _only(tmp_path)
     assert (job.state, job.shards_done, job.images_done) == ("in progress", 0, 0)
     assert (job.images_per_s, job.worker_seconds_left) == (None, None)
-    assert "0 of 150 images (0%)" in as_text(look(str(tmp_path)))
+    assert "0 of 150 images (0%)" in as_text(read_status(str(tmp_path)))
 
 
-def test_look_all_shards_done_is_merging_until_published(tmp_path: Path):
+def test_status_all_shards_done_is_merging_until_published(tmp_path: Path):
     store = _begun(tmp_path)
     for index in range(3):
         _do(store, index, rejects=1, seconds=1.0)
     assert _only(tmp_path).state == "merging"
-    assert "run the job again to publish" in as_text(look(str(tmp_path)))
+    assert "run the job again to publish" in as_text(read_status(str(tmp_path)))
     _publish(store)
     job = _only(tmp_path)
     assert (job.state, job.published_at) == ("published", "2026-11-24T03:00:00Z")
@@ -106,7 +106,7 @@ def test_look_all_shards_done_is_merging_until_published(tmp_path: Path):
 
 
 @pytest.mark.parametrize("when", ["before the list", "after the list"])
-def test_look_work_that_goes_meanwhile_is_read_as_published(
+def test_status_work_that_goes_meanwhile_is_read_as_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ):
     store = _begun(tmp_path)
@@ -122,23 +122,23 @@ def test_look_work_that_goes_meanwhile_is_read_as_published(
     assert _only(tmp_path).state == "published"
 
 
-def test_look_changes_nothing_in_the_folder(tmp_path: Path):
+def test_status_changes_nothing_in_the_folder(tmp_path: Path):
     _do(_begun(tmp_path), 0, rejects=0, seconds=1.0)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    look(str(tmp_path))
+    read_status(str(tmp_path))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_look_folder_without_a_job_says_so(tmp_path: Path):
+def test_status_folder_without_a_job_says_so(tmp_path: Path):
     (tmp_path / "gallery").mkdir()
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(NotPublishedError, match="no job has begun"):
-            look(str(folder))
+            read_status(str(folder))
 
 
 def test_as_json_and_text_hold_the_same_facts(tmp_path: Path):
     _do(_begun(tmp_path), 1, rejects=0, seconds=6.4)
-    status = look(str(tmp_path))
+    status = read_status(str(tmp_path))
     parsed = json.loads(as_json(status))
     assert parsed["run"] == str(tmp_path)
     assert parsed["jobs"][0]["images_per_s"] == pytest.approx(10.0)

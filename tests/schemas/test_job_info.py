@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from schemas.flags import flags_of
 from schemas.jobs import JOBS
 from tests.job_examples import smallest
 
@@ -75,3 +76,11 @@ def test_run_with_credentials_or_nothing_is_refused(name: str, run: str):
 def test_job_publishes_tables_of_its_own_name(name: str):
     assert JOBS[name].name == name
     assert {table.job for table in JOBS[name].tables} <= {name}
+
+
+def test_figures_of_all_jobs_share_no_flag():
+    figures = [info.figure for info in JOBS.values() if info.figure is not None]
+    names = [flag.name for figure in figures for flag in flags_of(figure)]
+
+    assert len(set(names)) == len(names)
+    assert all(any(flag.required for flag in flags_of(figure)) for figure in figures)

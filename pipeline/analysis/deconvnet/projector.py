@@ -216,7 +216,7 @@ def _cut_boxes(
 
 
 def _seed_bytes(costs: CostCounter, dependency: InputDependency) -> int:
-    """Memory of one seed on its way to the pixels: a few fp32 signals of the largest size."""
+    """Memory of one seed's backward pass: a few fp32 signals of the largest size."""
     sizes = (
         costs.channels[node] * region.down.size * region.across.size
         for node, region in dependency.regions.items()

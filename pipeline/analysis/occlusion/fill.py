@@ -43,7 +43,7 @@ def _blurred(frame: Tensor, deviation: float) -> Tensor:
     # As far as three deviations, at most what the border can be mirrored by.
     size = 2 * min(round(3 * deviation), frame.shape[-1] - 1) + 1
     picture = frame.to(torch.float32)
-    # One axis after the other: a square kernel of a wide window takes seconds a picture.
+    # One axis after the other: a square kernel of a wide window takes seconds per picture.
     for kernel in ([size, 1], [1, size]):
         picture = functional.gaussian_blur(picture, kernel, [deviation] * 2)
     return picture
