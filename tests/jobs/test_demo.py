@@ -58,7 +58,12 @@ def test_show_step_parses():
 
     given = command.make_context("show", step[1:]).params
 
-    assert (step[0], given["run"], given["layer"], given["unit"]) == ("show", "runs/a", "relu3", 7)
+    assert (step[0], given["run"], given["layer"], given["unit"]) == (
+        "show",
+        "runs/a",
+        "relu3",
+        "7",
+    )
     assert given["out"] == "runs/a/wheel-relu3-7.png"
 
 

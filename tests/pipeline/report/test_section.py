@@ -3,16 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.report.patch_reader import PatchReader
-from pipeline.report.section import Gallery, layer_page, layer_stem
+from pipeline.report.section import Gallery, layer_page
 from pipeline.report.sections import SECTIONS
 from pipeline.store import open_run
 from schemas.jobs import JOBS
 from tests import made_up_run
 
 
-def test_layer_page_and_stem_follow_the_layers_tables():
+def test_layer_page_follows_the_layers_tables():
     row = {"position": 7, "layer": "features.1"}
-    assert layer_stem(row) == "007-features.1"
+
     assert layer_page(row) == "layers/007-features.1.html"
 
 
