@@ -9,7 +9,7 @@ from pydantic import Field
 from schemas.flags import Flag
 from schemas.job_info import JobInfo
 from schemas.jobs.occlude import Fill
-from schemas.specs import LayerSelection, RunSpec
+from schemas.specs import LayerSelection, RunSpec, Spec
 from schemas.tables import LAYER, Column, Table
 from schemas.values import Location, Natural
 
@@ -52,6 +52,14 @@ class CorrespondSpec(RunSpec):
         default="grey",
         description="what stands in a masked box: grey (128 of 255), mean (the colour that the "
         "preprocessing subtracts), blur (of the image itself) or a colour #rrggbb",
+    )
+
+
+class ConsistencyFigure(Spec):
+    """The consistency of parts against that of random places, as a picture."""
+
+    consistency: Annotated[PartName, Flag(panel="What to draw", metavar="PART|all")] = Field(
+        description="one part whose correspondence was measured, or all of them"
     )
 
 
@@ -110,4 +118,5 @@ JOB = JobInfo(
     "of the same size at random places. Lower than random: the network ties the parts together.",
     example="unitscope correspond runs/a --boxes parts.csv",
     tables=(CONSISTENCY, CORRESPONDENCE),
+    figure=ConsistencyFigure,
 )
