@@ -67,10 +67,12 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pictures and a published scan of them."""
+    """A folder with two pictures, a published scan of them, and boxes of a part."""
     folder = tmp_path_factory.mktemp("home")
-    draw(folder / "pictures" / "ants", 1)
-    draw(folder / "pictures" / "bees", 1)
+    ant = draw(folder / "pictures" / "ants", 1)[0]
+    bee = draw(folder / "pictures" / "bees", 1)[0]
+    boxes = [f"{picture},nose,2,2,9,9\n" for picture in (ant, bee)]
+    (folder / "parts.csv").write_text(f"path,part,y0,x0,y1,x1\n{''.join(boxes)}")
     threads = torch.get_num_threads()
     fields = {
         "model": {"arch": f"{nets.__file__}:small", "weights": "random", "trust_code": True},
@@ -91,6 +93,8 @@ def _refused(home: Path, job: str, *arguments: str) -> str:
         words = [job, "--arch", f"{nets.__file__}:small", "--weights", "random", "--trust-code"]
         words += ["--data", str(home / "pictures"), "--out", str(home / "new")]
         words += ["--set", "preprocess={resize_px: null, crop_px: 24}"]
+    if job == "correspond":
+        words += ["--boxes", str(home / "parts.csv")]
     if job != "gallery":
         words.append("--local")
     before = sorted(home.rglob("*"))

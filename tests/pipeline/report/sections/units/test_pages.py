@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.report.gallery import Written, write_gallery
+from pipeline.report.render import static_files
 from pipeline.report.sections.units.pages import UNITS_AT_ONCE, UnitsSection
 from pipeline.store import open_run
 from schemas.errors import LayerError
@@ -86,8 +87,7 @@ def test_write_has_a_page_a_layer_and_a_sheet_a_living_unit(tmp_path: Path):
     pages = {"index.html", "layers/000-conv1.html", "layers/000-conv1.js"} | {
         "layers/001-conv2.html", "layers/001-conv2.js"
     }  # fmt: skip
-    static = {"static/gallery.css", "static/gallery.js", "static/icon.svg"}
-    static |= {"static/occlusion.css"}
+    static = {f"static/{name}" for name in static_files()}
     assert files.keys() == sheets | pages | static
 
 
