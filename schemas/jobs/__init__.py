@@ -12,6 +12,7 @@ JOBS: dict[str, JobInfo] = {
         "scan",
         "project",
         "occlude",
+        "saliency",
         "gallery",
     )
 }

@@ -12,6 +12,7 @@ _FOUND: list[Section[Any]] = [
     for folder in (
         "units",
         "occlusion",
+        "saliency",
     )
 ]
 SECTIONS: dict[str, Section[Any]] = {section.name: section for section in _FOUND}
