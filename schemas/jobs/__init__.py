@@ -13,6 +13,7 @@ JOBS: dict[str, JobInfo] = {
         "project",
         "occlude",
         "correspond",
+        "saliency",
         "gallery",
     )
 }

@@ -13,6 +13,7 @@ _FOUND: list[Section[Any]] = [
         "units",
         "occlusion",
         "correspond",
+        "saliency",
     )
 ]
 SECTIONS: dict[str, Section[Any]] = {section.name: section for section in _FOUND}
