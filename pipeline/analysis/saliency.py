@@ -53,7 +53,12 @@ def score_gradient(run: Run, images: Tensor, choose: Choose) -> tuple[Tensor, Te
 
 
 def mean_gradient(
-    run: Run, variants: Sequence[Iterator[Tensor]], targets: Tensor, count: int, at_once: int
+    run: Run,
+    variants: Sequence[Iterator[Tensor]],
+    targets: Tensor,
+    count: int,
+    at_once: int,
+    slots: int,
 ) -> Tensor:
     """The mean gradient over variants of each image.
 
@@ -65,11 +70,13 @@ def mean_gradient(
         targets: int64 [N], the class of each image.
         count: variants per image.
         at_once: most variants in one pass, of one image or of several.
+        slots: most images that a call may have; one with fewer runs passes of the same shape.
 
     Returns:
         [N, 3, S, S].
     """
-    images = max(1, at_once // count)
+    images = max(1, min(slots, at_once // count))
+    images = -(-slots // -(-slots // images))  # as many passes, as full as they can be
     means = []
     for start in range(0, len(variants), images):
         own = list(variants[start : start + images])

@@ -10,7 +10,7 @@ deviations. Gradient x input and integrated gradients are the same in both.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -213,17 +213,22 @@ class SaliencyStage(ModelStage):
             )
             for image_id, image, range_of in zip(clean.ids, clean.images, ranges, strict=False)
         ]
-        return mean_gradient(self._run, copies, clean.targets, spec.samples, self._at_once)
+        return self._mean(copies, clean, spec.samples)
 
     def _integrated(self, clean: _Explained) -> Tensor:
         steps = self.spec.steps
         points = [path_points(image, self._baseline, steps) for image in clean.images]
-        return mean_gradient(self._run, points, clean.targets, steps, self._at_once)
+        return self._mean(points, clean, steps)
 
     def _rectified(self, rule: RectifierRule, clean: _Explained) -> Tensor:
         once = [iter([image]) for image in clean.images]
         with RectifiedBackprop(rule):
-            return mean_gradient(self._run, once, clean.targets, 1, self._at_once)
+            return self._mean(once, clean, 1)
+
+    def _mean(self, variants: list[Iterator[Tensor]], clean: _Explained, count: int) -> Tensor:
+        return mean_gradient(
+            self._run, variants, clean.targets, count, self._at_once, self.batch_size
+        )
 
 
 def saliency_png(values: NDArray[np.float64], zero: int, longest_px: int) -> tuple[bytes, float]:

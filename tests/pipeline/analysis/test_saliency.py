@@ -82,12 +82,32 @@ def test_score_gradient_equals_the_difference_quotient(images: Tensor):
 def test_mean_gradient_of_noisy_copies_equals_the_loop(at_once: int, images: Tensor):
     net = _net("small")
     found = mean_gradient(
-        _run(net), [iter(each) for each in _noisy(images)], TARGETS, COUNT, at_once
+        _run(net), [iter(each) for each in _noisy(images)], TARGETS, COUNT, at_once, 4
     )
     for place, image in enumerate(images):
         noises = _noises(image, place)
         wanted = reference.smooth_gradient(net, image, int(TARGETS[place]), noises)
         assert (found[place] - wanted).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("at_once", "count", "slots", "shapes"),
+    [(64, 2, 4, [8]), (7, 2, 5, [6]), (3, 4, 5, [3, 1, 3, 1])],
+)
+def test_mean_gradient_runs_passes_of_one_shape_however_few_images(
+    at_once: int, count: int, slots: int, shapes: list[int], images: Tensor
+):
+    run, seen = _run(_net("small")), []
+
+    def watched(given: Tensor) -> Tensor:
+        seen.append(len(given))
+        return run(given)
+
+    own = [iter([image] * count) for image in images[:2]]
+    found = mean_gradient(watched, own, TARGETS[:2], count, at_once, slots)
+    assert seen == shapes
+    _, wanted = score_gradient(run, images[:2], lambda _: TARGETS[:2])
+    assert (found - wanted).abs().max() < 1e-14
 
 
 def test_noisy_copies_have_the_deviation_and_leave_the_image(images: Tensor):
@@ -110,7 +130,7 @@ def test_integrated_gradients_equal_the_loop_and_are_complete(images: Tensor):
     net, steps = _net("small"), 400
     baseline = torch.zeros(3, 1, 1, dtype=torch.float64)
     points = [path_points(image, baseline, steps) for image in images]
-    mean = mean_gradient(_run(net), points, TARGETS, steps, 32)
+    mean = mean_gradient(_run(net), points, TARGETS, steps, 32, 3)
     found = attribution(mean, images)
     with torch.no_grad():
         change = net(images) - net(torch.zeros_like(images))
@@ -142,7 +162,7 @@ def test_gradients_equal_captum_s(images: Tensor, monkeypatch: pytest.MonkeyPatc
 
     zero = torch.zeros(3, 1, 1, dtype=torch.float64)
     points = [path_points(image, zero, 20) for image in images]
-    mean = mean_gradient(run, points, TARGETS, 20, 8)
+    mean = mean_gradient(run, points, TARGETS, 20, 8, 3)
     method = IntegratedGradients(still)
     wanted = method.attribute(leaf, target=TARGETS, n_steps=20, method="riemann_middle").sum(dim=1)
     # Captum rounds the places of its steps to fp32.
@@ -155,7 +175,7 @@ def test_gradients_equal_captum_s(images: Tensor, monkeypatch: pytest.MonkeyPatc
         wanted = tunnel.attribute(
             images.clone(), nt_type="smoothgrad", nt_samples=COUNT, target=TARGETS, abs=False
         )
-    smooth = mean_gradient(run, [iter(each) for each in _noisy(images)], TARGETS, COUNT, 8)
+    smooth = mean_gradient(run, [iter(each) for each in _noisy(images)], TARGETS, COUNT, 8, 3)
     assert (smooth - wanted).abs().max() < 1e-14
 
 
@@ -167,7 +187,7 @@ def test_gradients_leave_module_and_images_as_they_came(name: str, images: Tenso
     frames = images.clone()
     run = _run(net)
     score_gradient(run, images, _chosen)
-    mean_gradient(run, [iter(each) for each in _noisy(images)], TARGETS, COUNT, 5)
+    mean_gradient(run, [iter(each) for each in _noisy(images)], TARGETS, COUNT, 5, 3)
     assert torch.equal(images, frames)
     assert not images.requires_grad
     assert all(value.grad is None and value.requires_grad for value in net.parameters())
