@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from pipeline.analysis.deconvnet.forward import RELU_KIN
 from pipeline.analysis.deconvnet.transposes import rectify
-from pipeline.models.network import Network, TracedNetwork
+from pipeline.models.network import Network
 from pipeline.models.operations import ACTIVATIONS
 from schemas.errors import LayerError
 
@@ -64,9 +64,9 @@ def require_rectifiers(network: Network, rule: RectifierRule) -> None:
         LayerError: it has another activation function than ReLU and ReLU6, or is not seen into.
     """
     way_out = "take the other methods for this network"
-    if not isinstance(network, TracedNetwork):
+    if network.geometry is None:
         raise LayerError(f"method {rule!r} needs a network that can be traced; {way_out}")
-    for node in network.graph.nodes:
+    for node in network.geometry.graph.nodes:
         if node.kind in ACTIVATIONS and node.kind not in RELU_KIN:
             raise LayerError(
                 f"method {rule!r} is defined for networks of rectifiers, and {node.name} is "
