@@ -21,10 +21,10 @@ from schemas.flags import flags_of
 from schemas.jobs import JOBS
 from schemas.specs import Spec
 
-HELP = """Draw a unit, a sheet of units or an occluded image, as a PNG.
+HELP = """Draw one picture of a run, as a PNG; the flags say which.
 
-Each patch stands beside its projection where `unitscope project` has made them; without, the
-images are read again from where the scan read them.
+Units are drawn by their top patches, each beside its projection where `unitscope project` has made
+them; without, the images are read again from where the scan read them.
 
 Example: `unitscope show runs/a --layer features.12.cat --unit 7 -o unit.png`, or
 `unitscope show runs/a --occlusion 12 -o occlusion.png`
