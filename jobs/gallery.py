@@ -56,9 +56,12 @@ def run(spec: GallerySpec) -> Built:
     layers = layers[layers["layer"].isin(chosen)].sort_values("position")
     steps = count_steps(source, layers)
     try:
-        with replacing(folder) as fresh, make_progress(steps, 0, "gallery") as progress:
+        with (
+            replacing(folder) as fresh,
+            make_progress(sum(steps.values()), 0, "gallery") as progress,
+        ):
             written = write_gallery(
-                source, layers, fresh, sheet_px=spec.sheet_px, advance=progress.advance
+                source, layers, steps, fresh, sheet_px=spec.sheet_px, advance=progress.advance
             )
     except OSError as error:
         raise SpecError(

@@ -91,10 +91,10 @@ def draw(run_url: str, job: str, asked: Spec, out: str) -> tuple[int, int]:
         NotPublishedError: the run has no scan, or nothing of the job yet.
         StoreError: a table cannot be read, or is of another scan.
     """
-    from pipeline.report.sections import SECTIONS
+    from pipeline.report.sections import DRAWN
     from pipeline.store import open_run
 
-    picture = SECTIONS[job].draw(open_run(run_url), asked)
+    picture = DRAWN[job].draw(open_run(run_url), asked)
     data = io.BytesIO()
     picture.save(data, "PNG")
     try:

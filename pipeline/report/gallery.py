@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,22 +31,35 @@ class Written:
     bytes: int
 
 
-def count_steps(run: Run, layers: pd.DataFrame) -> int:
-    """Steps of work for the progress bar; see `write_gallery`."""
-    return sum(section.count(run, layers) for section in SECTIONS.values())
+def count_steps(run: Run, layers: pd.DataFrame) -> dict[str, int]:
+    """Steps of work of each section that has results to show, by the job's name.
+
+    Args:
+        run: scan is published.
+        layers: as in `write_gallery`.
+    """
+    counts = {name: section.count(run, layers) for name, section in SECTIONS.items()}
+    return {name: count for name, count in counts.items() if count}
 
 
 def write_gallery(
-    run: Run, layers: pd.DataFrame, folder: Path, *, sheet_px: int, advance: Advance
+    run: Run,
+    layers: pd.DataFrame,
+    sections: Iterable[str],
+    folder: Path,
+    *,
+    sheet_px: int,
+    advance: Advance,
 ) -> Written:
     """Write the gallery of a published scan, with what else is published of the run.
 
     Args:
         run: the run.
         layers: the layers to show, rows of `schemas.jobs.scan.SCAN_LAYERS`, in their order.
+        sections: those to write, of `count_steps`.
         folder: where to write; it exists and is empty.
         sheet_px: side of one picture on a contact sheet.
-        advance: is told of steps done; `count_steps` in all.
+        advance: is told of steps done; those of `count_steps` in all.
 
     Returns:
         What was written: the same bytes for the same tables.
@@ -63,11 +76,7 @@ def write_gallery(
         sizes.append(path.write_bytes(data))
 
     gallery = Gallery(run, layers, sheet_px, PatchReader(run), put, advance)
-    written = {
-        name: section.write(gallery)
-        for name, section in SECTIONS.items()
-        if section.count(run, layers)
-    }
+    written = {name: SECTIONS[name].write(gallery) for name in sections}
     put(INDEX, overview_html(overview(run, tuple(written.values()))).encode())
     for name, data in render.static_files().items():
         put(f"static/{name}", data)

@@ -1,4 +1,4 @@
-"""The contract of a gallery's section: the pages and the picture of one job's results.
+"""The contract of a gallery's section: the pages of one job's results, and their picture.
 
 A new analysis with pages is a folder below `pipeline.report.sections` and one line in its
 `SECTIONS`. Templates (``*.html.j2``, named ``folder/file``), style sheets and scripts stand in that
@@ -7,9 +7,10 @@ folder; `pipeline.report.render` finds them there.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import pandas as pd
 from PIL import Image
@@ -22,7 +23,7 @@ from schemas.specs import Spec
 Row = Mapping[Hashable, Any]
 """A row of a table, by column."""
 
-AskedT_contra = TypeVar("AskedT_contra", bound=Spec, contravariant=True)
+AskedT = TypeVar("AskedT", bound=Spec)
 
 
 class Advance(Protocol):
@@ -83,15 +84,16 @@ class Summary:
     body: str = ""
 
 
-class Section(Protocol[AskedT_contra]):
-    """The pages of one job's results, and their picture for ``unitscope show``.
+class Section(ABC):
+    """The pages of one job's results.
 
     Attributes:
         name: the job's.
     """
 
-    name: str
+    name: ClassVar[str]
 
+    @abstractmethod
     def count(self, run: Run, layers: pd.DataFrame) -> int:
         """Steps of work for the progress bar.
 
@@ -103,6 +105,7 @@ class Section(Protocol[AskedT_contra]):
             0 where the run holds nothing to show; the gallery then leaves the section out.
         """
 
+    @abstractmethod
     def write(self, gallery: Gallery) -> Summary:
         """Write the pages.
 
@@ -111,20 +114,23 @@ class Section(Protocol[AskedT_contra]):
             OSError: a file cannot be written.
         """
 
-    def draw(self, run: Run, asked: AskedT_contra) -> Image.Image:
-        """Draw one picture.
+
+class DrawnSection(Section, Generic[AskedT]):
+    """The pages of a job with a `schemas.job_info.JobInfo.figure`, and the figure itself."""
+
+    @abstractmethod
+    def draw(self, run: Run, asked: AskedT) -> Image.Image:
+        """Draw one picture, for ``unitscope show``.
 
         Args:
             run: its folder.
-            asked: what to draw, in the form of the job's `schemas.job_info.JobInfo.figure`; a job
-                without one is never asked.
+            asked: what to draw, in the form of the job's figure.
 
         Raises:
             NotPublishedError: the job has published nothing here.
             InputError: the run does not hold what is asked for.
             StoreError: a table cannot be read, or is of another scan.
         """
-        raise NotImplementedError
 
 
 def layer_page(layer: Row) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from pipeline.report.section import Section
+from pipeline.report.section import DrawnSection, Section
 
-_FOUND: list[Section[Any]] = [
+_FOUND: list[Section] = [
     import_module(f"pipeline.report.sections.{folder}.pages").SECTION
     for folder in (
         "units",
@@ -16,5 +16,9 @@ _FOUND: list[Section[Any]] = [
         "saliency",
     )
 ]
-SECTIONS: dict[str, Section[Any]] = {section.name: section for section in _FOUND}
+SECTIONS: dict[str, Section] = {section.name: section for section in _FOUND}
 """By the job's name, in the overview's order. A new section is one line above: its folder."""
+DRAWN: dict[str, DrawnSection[Any]] = {
+    name: section for name, section in SECTIONS.items() if isinstance(section, DrawnSection)
+}
+"""Those that also draw a picture for ``unitscope show``."""

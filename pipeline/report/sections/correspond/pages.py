@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.report import render
 from pipeline.report.manifests import published
-from pipeline.report.section import Gallery, Section, Summary
+from pipeline.report.section import DrawnSection, Gallery, Summary
 from pipeline.report.sections.correspond.chart import (
     WIDTH,
     Chart,
@@ -65,7 +65,7 @@ class CorrespondPage:
     draws: int
 
 
-class CorrespondSection(Section[ConsistencyFigure]):
+class CorrespondSection(DrawnSection[ConsistencyFigure]):
     """See `Section`; it shows the consistency of parts against random places."""
 
     name = "correspond"

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.contact_sheet import encode_contact_sheet
 from pipeline.report.patch_reader import PatchReader
-from pipeline.report.section import Gallery, Section, Summary
+from pipeline.report.section import DrawnSection, Gallery, Summary
 from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
 from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import (
@@ -56,7 +56,7 @@ OCCLUSIONS = "occlusion.html"
 _FEW = 12
 
 
-class OcclusionSection(Section[OcclusionFigure]):
+class OcclusionSection(DrawnSection[OcclusionFigure]):
     """See `Section`; it shows the occlusion of images of the scan."""
 
     name = "occlude"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.report import render
 from pipeline.report.patch_reader import PatchReader
-from pipeline.report.section import Gallery, Section, Summary
+from pipeline.report.section import DrawnSection, Gallery, Summary
 from pipeline.report.sections.occlusion.heatmaps import encode, frame_picture
 from pipeline.report.sections.saliency.figure import draw_saliency
 from pipeline.report.sections.saliency.maps import SaliencyReader, SalientImage, image_ids
@@ -27,7 +27,7 @@ IMAGES_PER_PAGE = 24
 _FEW = 12
 
 
-class SaliencySection(Section[SaliencyFigure]):
+class SaliencySection(DrawnSection[SaliencyFigure]):
     """See `Section`; it shows the saliency maps of images of the scan."""
 
     name = "saliency"

@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.patches import Patch
-from pipeline.report.section import Gallery, Row, Section, Summary
+from pipeline.report.section import DrawnSection, Gallery, Row, Summary
 from pipeline.report.sections.units import histogram
 from pipeline.report.sections.units.figure import draw_sheet, draw_unit
 from pipeline.report.sections.units.page_data import (
@@ -39,7 +39,7 @@ from schemas.values import bounds
 UNITS_AT_ONCE = 64
 
 
-class UnitsSection(Section[UnitsFigure]):
+class UnitsSection(DrawnSection[UnitsFigure]):
     """See `Section`; it shows the scan, with projections where they are published."""
 
     name = "scan"

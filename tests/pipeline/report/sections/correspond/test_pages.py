@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report.gallery import count_steps, write_gallery
 from pipeline.report.sections.correspond.pages import PAGE, SECTION, correspond_html, page_of
 from pipeline.store import open_run
 from schemas.errors import SpecError
 from schemas.jobs.correspond import ConsistencyFigure
 from tests import made_up_run
 from tests.corresponding import EYE, NOSE, publish
+from tests.gallery_pages import write_pages
 from tests.headless import opened
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -26,16 +26,8 @@ def run(tmp_path: Path) -> str:
     return url
 
 
-def _write(url: str, folder: Path) -> None:
-    run, told = open_run(url), []
-    layers = run.table("layers", job="scan")
-    folder.mkdir()
-    write_gallery(run, layers, folder, sheet_px=16, advance=lambda *, images: told.append(images))
-    assert sum(told) == count_steps(run, layers)
-
-
 def test_write_puts_a_page_that_the_overview_names(run: str, tmp_path: Path):
-    _write(run, tmp_path / "pages")
+    write_pages(run, tmp_path / "pages")
 
     index = (tmp_path / "pages" / "index.html").read_text()
     assert f'href="{PAGE}"' in index
@@ -47,7 +39,7 @@ def test_section_is_left_out_where_nothing_was_measured(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"conv1": 2})
 
     assert SECTION.count(open_run(url), open_run(url).table("layers", job="scan")) == 0
-    _write(url, tmp_path / "pages")
+    write_pages(url, tmp_path / "pages")
     assert not (tmp_path / "pages" / PAGE).exists()
 
 

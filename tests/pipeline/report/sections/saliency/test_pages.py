@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.gallery import count_steps, write_gallery
 from pipeline.report.sections import SECTIONS
 from pipeline.report.sections.saliency.pages import IMAGES_PER_PAGE, SALIENCY, page_name
 from pipeline.store import open_run
 from schemas.errors import NotPublishedError, SpecError
 from schemas.jobs.saliency import SaliencyFigure
 from tests import made_up_run
+from tests.gallery_pages import Elements, files_of, write_pages
 from tests.headless import opened
 from tests.saliency_pictures import METHODS, saliency
 
@@ -22,42 +21,9 @@ LAYERS = {"conv1": 3}
 COLOUR = (30, 200, 40)
 
 
-class Elements(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [(tag, tuple(attrs)) for tag, attrs in self.found if tag != "wbr"]
-
-
 def _write(url: str, folder: Path) -> dict[str, bytes]:
-    run = open_run(url)
-    layers = run.table("layers", job="scan")
-    told: list[int] = []
-
-    def advance(*, images: int) -> None:
-        told.append(images)
-
-    folder.mkdir()
-    write_gallery(run, layers, folder, sheet_px=16, advance=advance)
-    assert sum(told) == count_steps(run, layers)
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    write_pages(url, folder)
+    return files_of(folder)
 
 
 def _run(folder: Path, images: list[int], **more: object) -> str:
@@ -136,7 +102,7 @@ def naughty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_write_naughty_names_stay_text(naughty: tuple[Path, Path]):
     hostile, plain = (Elements((folder / SALIENCY).read_text()) for folder in naughty)
-    assert hostile.shape() == plain.shape()
+    assert hostile.shape(besides="wbr") == plain.shape(besides="wbr")
     for each in range(20):
         assert made_up_run.naughty_names(each)[1] in hostile.text
     for tag, attrs in hostile.found:
@@ -150,7 +116,9 @@ def test_write_page_in_a_browser_holds_no_element_of_a_name(
 ):
     dom, console = opened((naughty[0] / SALIENCY).as_uri(), tmp_path / "profile")
     assert console == []
-    assert Elements(dom).shape() == Elements((naughty[1] / SALIENCY).read_text()).shape()
+    assert Elements(dom).shape(besides="wbr") == Elements(
+        (naughty[1] / SALIENCY).read_text()
+    ).shape(besides="wbr")
 
 
 def test_draw_gives_the_image_asked_for_or_the_choices(tmp_path: Path):

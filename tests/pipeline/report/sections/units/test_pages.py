@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.gallery import Written, write_gallery
 from pipeline.report.render import static_files
 from pipeline.report.sections.units.pages import UNITS_AT_ONCE, UnitsSection
 from pipeline.store import open_run
 from schemas.errors import LayerError
 from schemas.jobs.scan import UnitsFigure
 from tests import made_up_run
+from tests.gallery_pages import Elements, files_of, write_pages
 from tests.headless import opened
 
 LAYERS = {"conv1": 12, "conv2": UNITS_AT_ONCE + 9}
 NAUGHTY = 500
-
-
-class Elements(HTMLParser):
-    """The elements of a page, with their attributes' names."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, tuple[str, ...]]] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, tuple(name for name, _ in attrs)))
-
-
-def _write(url: str, folder: Path, told: list[int] | None = None) -> Written:
-    run = open_run(url)
-    folder.mkdir()
-
-    def advance(*, images: int) -> None:
-        if told is not None:
-            told.append(images)
-
-    return write_gallery(run, run.table("layers", job="scan"), folder, sheet_px=16, advance=advance)
 
 
 def _projected(folder: Path, **more: Any) -> str:
@@ -60,18 +35,10 @@ def _details(file: Path) -> list[dict[str, Any]]:
     return parsed
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 def test_write_has_a_page_a_layer_and_a_sheet_a_living_unit(tmp_path: Path):
     told: list[int] = []
-    written = _write(_projected(tmp_path / "run"), tmp_path / "pages", told)
-    files = _files(tmp_path / "pages")
+    written = write_pages(_projected(tmp_path / "run"), tmp_path / "pages", told=told)
+    files = files_of(tmp_path / "pages")
     units = sum(LAYERS.values())
     assert written.bytes == sum(map(len, files.values()))
     assert written.sections.keys() == {"scan"}
@@ -92,7 +59,7 @@ def test_write_has_a_page_a_layer_and_a_sheet_a_living_unit(tmp_path: Path):
 
 
 def test_write_links_of_every_page_lead_to_files_and_anchors(tmp_path: Path):
-    _write(_projected(tmp_path / "run"), tmp_path / "pages")
+    write_pages(_projected(tmp_path / "run"), tmp_path / "pages")
     for page in (tmp_path / "pages").rglob("*.html"):
         for link in re.findall(r' (?:href|src)="([^"]+)"', page.read_text()):
             name, _, anchor = link.partition("#")
@@ -103,7 +70,7 @@ def test_write_links_of_every_page_lead_to_files_and_anchors(tmp_path: Path):
 
 
 def test_write_sheets_show_projections_left_and_patches_right(tmp_path: Path):
-    _write(_projected(tmp_path / "run"), tmp_path / "pages")
+    write_pages(_projected(tmp_path / "run"), tmp_path / "pages")
     data = (tmp_path / "pages" / "sheets" / "001-conv2" / "00070.webp").read_bytes()
     sheet = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert sheet.shape == (52, 112, 3)
@@ -114,7 +81,7 @@ def test_write_sheets_show_projections_left_and_patches_right(tmp_path: Path):
 
 def test_write_details_stand_at_their_unit(tmp_path: Path):
     url = _projected(tmp_path / "run")
-    _write(url, tmp_path / "pages")
+    write_pages(url, tmp_path / "pages")
     details = _details(tmp_path / "pages" / "layers" / "001-conv2.js")
     top = open_run(url).table("top_patches", layer="conv2")
     assert len(details) == LAYERS["conv2"]
@@ -128,9 +95,9 @@ def test_write_details_stand_at_their_unit(tmp_path: Path):
 
 def test_write_twice_gives_the_same_bytes(tmp_path: Path):
     url = _projected(tmp_path / "run")
-    _write(url, tmp_path / "one")
-    _write(url, tmp_path / "two")
-    assert _files(tmp_path / "one") == _files(tmp_path / "two")
+    write_pages(url, tmp_path / "one")
+    write_pages(url, tmp_path / "two")
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
 @pytest.mark.parametrize(("projected", "unprojected"), [({}, 2), ({"conv2": 3}, 1)])
@@ -141,7 +108,7 @@ def test_write_without_projections_shows_patches_and_says_how_to_add_them(
     url = made_up_run.scan(tmp_path / "run", LAYERS)
     if projected:
         made_up_run.project(url, projected)
-    written = _write(url, tmp_path / "pages")
+    written = write_pages(url, tmp_path / "pages")
     words = f"unitscope project {url}"
     said = [
         words in (tmp_path / "pages" / page).read_text()
@@ -160,10 +127,10 @@ def test_write_five_hundred_naughty_names_inject_nothing(tmp_path: Path):
     for name, names in (("plain", made_up_run.plain_names), ("naughty", made_up_run.naughty_names)):
         url = made_up_run.scan(tmp_path / name / "run", layers, names=names, images=NAUGHTY)
         made_up_run.project(url, layers, names=names, images=NAUGHTY)
-        _write(url, tmp_path / name / "pages")
+        write_pages(url, tmp_path / name / "pages")
     for page in ("index.html", "layers/000-conv1.html"):
         plain, naughty = (
-            Elements((tmp_path / name / "pages" / page).read_text()).found
+            Elements((tmp_path / name / "pages" / page).read_text()).shape()
             for name in ("plain", "naughty")
         )
         assert naughty == plain
@@ -187,12 +154,12 @@ def test_write_page_in_a_browser_fills_the_detail_with_text_alone(tmp_path: Path
         tmp_path / "run", layers, names=made_up_run.naughty_names, images=NAUGHTY
     )
     made_up_run.project(url, layers, names=made_up_run.naughty_names, images=NAUGHTY)
-    _write(url, tmp_path / "pages")
+    write_pages(url, tmp_path / "pages")
     page = (tmp_path / "pages" / "layers" / "000-conv1.html").as_uri()
     dom, console = opened(f"{page}#unit-7", tmp_path / "profile")
     assert console == []
     dialog = dom[dom.index("<dialog") : dom.index("</dialog>")]
-    found = Elements(dialog).found
+    found = Elements(dialog).shape()
     assert (found[0][0], found[0][1][-1]) == ("dialog", "open")
     assert [tag for tag, _ in found].count("li") == 9
     allowed = {"b", "button", "dd", "dialog", "div", "dl", "dt", "figcaption", "figure", "g", "h2"}
@@ -210,7 +177,7 @@ def test_write_page_in_a_browser_fills_the_detail_with_text_alone(tmp_path: Path
 
 def test_write_of_a_raw_layer_keeps_units_that_never_exceed_zero(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"fc": 8}, activation=False)
-    written = _write(url, tmp_path / "pages")
+    written = write_pages(url, tmp_path / "pages")
     assert written.sections["scan"].counts == "layers 1, units 8 (dead 0)"
     details = _details(tmp_path / "pages" / "layers" / "000-fc.js")
     assert details[made_up_run.DEAD]["histogram"] is not None
