@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pipeline.report.contact_sheet import SheetShape, draw_contact_sheet
-from pipeline.report.patches import INK, SOFT, shortened
+from pipeline.report.pictures import INK, PAPER, SOFT, font_of, shortened, write
 from pipeline.report.unit_record import UnitRecord
 
 _ACROSS = 2
 _MARGIN, _GAP, _HEAD = 16, 24, 34
-_PAPER = (255, 255, 255)
 _COLOURS = 256
 
 
@@ -34,7 +33,7 @@ def draw_figure(units: Sequence[tuple[UnitRecord, str]], *, tile_px: int = 64) -
     across, down = min(_ACROSS, len(units)), -(-len(units) // _ACROSS)
     step = (shape.width + _GAP, _HEAD + shape.height + _GAP)
     size = (across * step[0] - _GAP + 2 * _MARGIN, down * step[1] - _GAP + 2 * _MARGIN)
-    figure = Image.new("RGB", size, _PAPER)
+    figure = Image.new("RGB", size, PAPER)
     for index, (unit, caption) in enumerate(units):
         x = _MARGIN + index % _ACROSS * step[0]
         y = _MARGIN + index // _ACROSS * step[1]
@@ -48,12 +47,8 @@ def _write_head(
     figure: Image.Image, unit: UnitRecord, caption: str, at: tuple[int, int], width: int
 ) -> None:
     """The unit's name, and after it as much of the caption as there is room for."""
-    draw, large, small = (
-        ImageDraw.Draw(figure),
-        ImageFont.load_default(17),
-        ImageFont.load_default(14),
-    )
+    draw, large = ImageDraw.Draw(figure), font_of(17)
     name = shortened(f"{unit.layer}, unit {unit.unit}", width, large)
     draw.text(at, name, INK, large)
     left = large.getlength(name) + 12
-    draw.text((at[0] + left, at[1] + 3), shortened(caption, width - left, small), SOFT, small)
+    write(draw, (at[0] + left, at[1] + 3), caption, 14, SOFT, width - left)

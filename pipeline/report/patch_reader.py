@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.decode import decode
@@ -26,7 +25,7 @@ from pipeline.data.parquet_images import ParquetImages
 from pipeline.data.preprocess import to_frame
 from pipeline.data.read_image import ImageRow, image_rows, read_bytes
 from pipeline.report.manifests import published, require_same_scan
-from pipeline.report.patches import Box, Crop, Patch, crop_box, stored_crop
+from pipeline.report.patches import Box, Crop, Frame, Patch, crop_box, stored_crop
 from pipeline.store.run import Run
 from schemas.errors import DatasetError, ImageRejectedError
 from schemas.specs import DatasetSpec, PreprocessSpec
@@ -40,8 +39,6 @@ _KEPT_BYTES = 128 << 20
 _BOX = ("box_y0", "box_x0", "box_y1", "box_x1")
 
 _Row = dict[Hashable, Any]
-Frame = NDArray[np.uint8] | str
-"""uint8 [S, S, 3], the network's input frame; or why there is none, in a few words."""
 
 
 class PatchReader:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from pipeline.report.pictures import INK, font_of, shortened
 
 Box = tuple[int, int, int, int]
 """(y0, x0, y1, x1), half-open, in pixels of the input frame; may reach outside it."""
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Frame = NDArray[np.uint8] | str
+"""uint8 [S, S, 3], the network's input frame; or why there is none, in a few words."""
 
-INK, SOFT = (24, 26, 30), (104, 110, 120)
 _GREY, _HATCH, _GONE = (176, 176, 176), (162, 162, 162), (206, 206, 206)
 _SMALLEST_CAPTION_PX = 48
 # Enlarged less than this, single pixels look ragged and say nothing.
@@ -136,6 +138,14 @@ def draw_tile(crop: Crop | None, size: tuple[int, int], problem: str = "") -> Im
     return _problem_tile(problem, size) if crop is None else _fit(crop, size, _resized)
 
 
+def draw_frame(frame: Frame, side: int) -> Image.Image:
+    """An input frame, or why there is none, as a square tile; ``side`` in pixels."""
+    if isinstance(frame, str):
+        return draw_tile(None, (side, side), frame)
+    height, width = frame.shape[:2]
+    return draw_tile(Crop(height, width, 0, 0, frame), (side, side))
+
+
 def draw_projection(crop: Crop | None, size: tuple[int, int], problem: str = "") -> Image.Image:
     """A projection as a tile, with the contrast that it needs at that size.
 
@@ -145,22 +155,6 @@ def draw_projection(crop: Crop | None, size: tuple[int, int], problem: str = "")
         problem: as in `draw_tile`.
     """
     return _problem_tile(problem, size) if crop is None else _fit(crop, size, _resized_signal)
-
-
-def shortened(text: str, width: float, font: Font) -> str:
-    """The text with its middle left out until it is at most ``width`` pixels wide."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)[:400]
-    kept = len(text)
-    short = text
-    while font.getlength(short) > width and kept > 2:
-        kept -= 1
-        short = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
-    return short
-
-
-def three_digits(value: float) -> str:
-    """A number in three significant digits."""
-    return f"{float(f'{value:.3g}'):,g}"
 
 
 def _inside(side: int, start: int, stop: int, frame_px: int) -> slice:
@@ -221,7 +215,7 @@ def _problem_tile(problem: str, size: tuple[int, int]) -> Image.Image:
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_GREY)
     if min(size) >= _SMALLEST_CAPTION_PX:
-        font = ImageFont.load_default(size=12 if size[0] >= 72 else 10)
+        font = font_of(12 if size[0] >= 72 else 10)
         text = "\n".join(shortened(line, size[0] - 8, font) for line in problem.split("\n"))
         middle = (size[0] / 2, size[1] / 2)
         draw.multiline_text(middle, text, INK, font, anchor="mm", align="center")

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from pipeline.report.patches import (
     Box,
     Crop,
     crop_box,
+    draw_frame,
     draw_projection,
     draw_tile,
-    shortened,
     stored_crop,
     stretched,
-    three_digits,
 )
 
 
@@ -160,18 +158,8 @@ def test_draw_projection_without_a_picture_says_why():
     assert np.array_equal(told, np.asarray(draw_tile(None, (72, 72), "not\nprojected")))
 
 
-def test_shortened_leaves_out_the_middle_and_hides_controls():
-    font = ImageFont.load_default(size=12)
-    text = shortened("begin" + "x" * 500 + "\u202e\n.jpg", 90, font)
-    assert font.getlength(text) <= 90
-    assert text.startswith("be")
-    assert "..." in text
-    assert shortened("a\nb", 90, font) == "a?b"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0"), (12.3456, "12.3"), (1234.5, "1,230"), (-0.00012345, "-0.000123")],
-)
-def test_three_digits_are_significant(value: float, text: str):
-    assert three_digits(value) == text
+def test_draw_frame_is_the_frame_or_says_why_there_is_none():
+    assert (np.asarray(draw_frame(_frame(), 16)) == _frame()).all()
+    assert draw_frame(_frame(), 40).size == (40, 40)
+    told = np.asarray(draw_frame("image gone", 72))
+    assert (told == np.asarray(draw_tile(None, (72, 72), "image gone"))).all()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pipeline.report.patches import INK, SOFT, shortened
+from pipeline.report.pictures import INK, LINE, PAPER, SOFT, Colour, font_of, shortened, write
 from pipeline.report.sections.correspond.chart import WIDTH, Chart, PartConsistency, dot_plot
 
-_PAPER, _LINE, _BAND, _DRAW, _PART = (
-    (255, 255, 255), (222, 225, 230), (226, 232, 236), (150, 160, 170), (11, 107, 111),
-)  # fmt: skip
+_BAND, _DRAW, _PART = (226, 232, 236), (150, 160, 170), (11, 107, 111)
 _MARGIN, _TITLE, _GAP, _HEAD = 24, 28, 14, 58
 _LABEL = 150
 
@@ -24,14 +22,14 @@ def draw_consistency(layers: Sequence[Sequence[PartConsistency]]) -> Image.Image
     """
     charts = [dot_plot(parts) for parts in layers]
     height = sum(_TITLE + chart.height + _GAP for chart in charts)
-    page = Image.new("RGB", (WIDTH + 2 * _MARGIN, _HEAD + height + _MARGIN), _PAPER)
+    page = Image.new("RGB", (WIDTH + 2 * _MARGIN, _HEAD + height + _MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, 16), "Consistency of masked parts: lower is more alike", INK, _font(20))
+    draw.text((_MARGIN, 16), "Consistency of masked parts: lower is more alike", INK, font_of(20))
     legend = "dot: the part   small dots: random places   band: their mean, one deviation each way"
-    draw.text((_MARGIN, 42), legend, SOFT, _font(12))
+    draw.text((_MARGIN, 42), legend, SOFT, font_of(12))
     top = _HEAD + 8
     for chart in charts:
-        draw.text((_MARGIN, top), shortened(chart.layer, WIDTH, _font(15)), INK, _font(15))
+        write(draw, (_MARGIN, top), chart.layer, 15, INK, WIDTH)
         _draw_chart(draw, chart, top + _TITLE)
         top += _TITLE + chart.height + _GAP
     return page
@@ -46,21 +44,15 @@ def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> None:
         for x in row.random:
             _dot(draw, (_MARGIN + x, y), 2, _DRAW)
         _dot(draw, (_MARGIN + row.x, y), 6, _PART)
-        label = shortened(row.part, _LABEL, _font(14))
-        draw.text((_MARGIN, y), label, INK, _font(14), anchor="lm")
+        label = shortened(row.part, _LABEL, font_of(14))
+        draw.text((_MARGIN, y), label, INK, font_of(14), anchor="lm")
     axis = top + chart.axis
-    draw.line((_MARGIN + chart.ticks[0][0], axis, _MARGIN + chart.ticks[-1][0], axis), _LINE)
+    draw.line((_MARGIN + chart.ticks[0][0], axis, _MARGIN + chart.ticks[-1][0], axis), LINE)
     for x, text in chart.ticks:
         draw.line((_MARGIN + x, axis, _MARGIN + x, axis + 4), SOFT)
-        draw.text((_MARGIN + x, axis + 7), text, SOFT, _font(12), anchor="ma")
+        draw.text((_MARGIN + x, axis + 7), text, SOFT, font_of(12), anchor="ma")
 
 
-def _dot(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], radius: int, colour: tuple[int, int, int]
-) -> None:
+def _dot(draw: ImageDraw.ImageDraw, at: tuple[float, float], radius: int, colour: Colour) -> None:
     x, y = at
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)

@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.report import render
+from pipeline.report.formats import counted, percent
 from pipeline.report.manifests import published
 from pipeline.report.section import DrawnSection, Gallery, Summary
 from pipeline.report.sections.correspond.chart import (
@@ -19,7 +20,6 @@ from pipeline.report.sections.correspond.chart import (
     read_consistency,
 )
 from pipeline.report.sections.correspond.figure import draw_consistency
-from pipeline.report.sections.units.page_data import percent
 from pipeline.store.run import Run
 from schemas.errors import SpecError, nearest
 from schemas.jobs.correspond import ConsistencyFigure
@@ -81,8 +81,8 @@ class CorrespondSection(DrawnSection[ConsistencyFigure]):
         gallery.put(PAGE, correspond_html(page).encode())
         images = self.count(gallery.run, gallery.layers)
         gallery.advance(images=images)
-        parts, several = len(page.rows), "" if len(page.rows) == 1 else "s"
-        words = f"Correspondence: {parts:,} part{several} masked in {images:,} images"
+        parts = len(page.rows)
+        words = f"Correspondence: {counted(parts, 'part')} masked in {counted(images, 'image')}"
         return Summary(f"parts {parts:,}", links=((PAGE, words),))
 
     def draw(self, run: Run, asked: ConsistencyFigure) -> Image.Image:

@@ -5,19 +5,16 @@ The gallery's pages and the PNG of ``unitscope show`` print the same captions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.patches import three_digits
-from pipeline.report.sections.occlusion.heatmaps import OTHERS, ClassColours, Colour, finite_range
+from pipeline.report.class_names import ClassName
+from pipeline.report.formats import percent, three_digits
+from pipeline.report.pictures import Colour
+from pipeline.report.sections.occlusion.heatmaps import OTHERS, ClassColours, finite_range
 from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
-from pipeline.report.sections.units.page_data import percent
-
-ClassName = Callable[[int], str]
-"""Names a class by its index."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from pipeline.report.class_names import ClassName
 from pipeline.report.contact_sheet import SheetShape, draw_contact_sheet
-from pipeline.report.patches import INK, SOFT, Crop, Font, draw_tile, shortened
+from pipeline.report.patches import draw_frame
+from pipeline.report.pictures import INK, LINE, MARGIN, PAPER, SOFT, draw_head, font_of, write
 from pipeline.report.sections.occlusion.captions import (
     ClassKey,
-    ClassName,
     Scale,
     activity_scale,
     class_keys,
@@ -36,8 +37,8 @@ from pipeline.report.sections.occlusion.heatmaps import (
 )
 from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
 
-_PAPER, _LINE, _BLANK = (255, 255, 255), (222, 225, 230), (232, 235, 239)
-_SIDE, _GAP, _MARGIN = 252, 18, 28
+_BLANK = (232, 235, 239)
+_SIDE, _GAP = 252, 18
 _ACROSS = 4
 _WIDTH = _ACROSS * _SIDE + (_ACROSS - 1) * _GAP
 _LINE_PX, _FACT_PX, _BAR_PX = 17, 20, 9
@@ -68,7 +69,7 @@ def draw_occlusion(image: Occluded, name: ClassName) -> Image.Image:
     block = _contacts(image)
     below = 62 + (_SIDE if block is not None or image.evidence.own_patch else 0)
     top = 92
-    page = Image.new("RGB", (_WIDTH + 2 * _MARGIN, top + sum(heights) + below + _MARGIN), _PAPER)
+    page = Image.new("RGB", (_WIDTH + 2 * MARGIN, top + sum(heights) + below + MARGIN), PAPER)
     _head(page, image, name)
     y = top
     for (window, panels), height in zip(rows, heights, strict=True):
@@ -88,7 +89,7 @@ def _panels(
         heat_map(window.p, window, p.bounds, side),
         class_map(window, colours, side),
     ]
-    photo = _photo(image)
+    photo = draw_frame(image.frame, _SIDE)
     tiles = [_outlined(tile, image, window) for tile in (photo, *map(_enlarged, maps))]
     return [
         _Panel("a  the image, as the network saw it", tiles[0]),
@@ -96,13 +97,6 @@ def _panels(
         _Panel(f"d  p({name(image.target)})", tiles[2], p),
         _Panel("e  most probable class", tiles[3], keys=class_keys(image, window, colours, name)),
     ]
-
-
-def _photo(image: Occluded) -> Image.Image:
-    if isinstance(image.frame, str):
-        return draw_tile(None, (_SIDE, _SIDE), image.frame)
-    frame = Crop(image.frame_px, image.frame_px, 0, 0, image.frame)
-    return draw_tile(frame, (_SIDE, _SIDE))
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
@@ -142,29 +136,27 @@ def _row_height(image: Occluded, window: WindowMap, panels: Sequence[_Panel]) ->
 def _head(page: Image.Image, image: Occluded, name: ClassName) -> None:
     facts = "   |   ".join(f"{label}: {value}" for label, value in image_facts(image, name))
     draw = ImageDraw.Draw(page)
-    _write(draw, (_MARGIN, 20), image.class_name or image.image, 22, INK, _WIDTH)
-    _write(draw, (_MARGIN, 51), facts, 14, SOFT, _WIDTH)
-    draw.line((_MARGIN, 80, _MARGIN + _WIDTH, 80), _LINE)
+    draw_head(draw, image.class_name or image.image, facts, _WIDTH)
 
 
 def _draw_row(
     page: Image.Image, image: Occluded, window: WindowMap, panels: Sequence[_Panel], y: int
 ) -> None:
     draw = ImageDraw.Draw(page)
-    _write(draw, (_MARGIN, y), window_title(window), 16, INK, _WIDTH)
+    write(draw, (MARGIN, y), window_title(window), 16, INK, _WIDTH)
     y += 34
     for column, panel in enumerate(panels):
-        x = _MARGIN + column * (_SIDE + _GAP)
+        x = MARGIN + column * (_SIDE + _GAP)
         page.paste(panel.tile, (x, y))
-        _write(draw, (x, y + _LETTERS_PX), panel.title, 14, INK, _SIDE)
+        write(draw, (x, y + _LETTERS_PX), panel.title, 14, INK, _SIDE)
         if panel.scale is not None:
             _draw_bar(page, panel.scale, (x, y + _LEGEND_PX))
         _draw_keys(draw, panel.keys, (x, y + _LEGEND_PX))
     facts = window_facts(image, window)
     bottom = y - 34 + _row_height(image, window, panels) - 16 - len(facts) * _FACT_PX
     for line, (label, value) in enumerate(facts):
-        at = (_MARGIN, bottom + line * _FACT_PX)
-        _write(draw, at, f"{label}: {value}", 14, SOFT, _WIDTH)
+        at = (MARGIN, bottom + line * _FACT_PX)
+        write(draw, at, f"{label}: {value}", 14, SOFT, _WIDTH)
 
 
 def _draw_bar(page: Image.Image, scale: Scale, at: tuple[int, int]) -> None:
@@ -175,7 +167,7 @@ def _draw_bar(page: Image.Image, scale: Scale, at: tuple[int, int]) -> None:
     # Half a colour at each end is cut off: the first and last colours stand at the very ends.
     box = (0.5, 0, len(SCALE) - 0.5, 1)
     page.paste(strip.resize((_SIDE, _BAR_PX), Image.Resampling.BILINEAR, box), at)
-    draw, font = ImageDraw.Draw(page), _font(12)
+    draw, font = ImageDraw.Draw(page), font_of(12)
     mark = x + round(scale.mark / 100 * (_SIDE - 1))
     draw.line((mark, y - 2, mark, y + _BAR_PX + 3), INK, width=2)
     below = y + _BAR_PX + 6
@@ -189,40 +181,25 @@ def _draw_keys(draw: ImageDraw.ImageDraw, keys: Sequence[ClassKey], at: tuple[in
         x, y = at[0], at[1] + line * _LINE_PX
         draw.rectangle((x, y + 2, x + 12, y + 12), fill=key.colour)
         label = f"{key.name} ({key.role})" if key.role else key.name
-        _write(draw, (x + 20, y), label, 12, INK, _SIDE - 72)
-        draw.text((x + _SIDE, y), key.share, SOFT, _font(12), anchor="ra")
+        write(draw, (x + 20, y), label, 12, INK, _SIDE - 72)
+        draw.text((x + _SIDE, y), key.share, SOFT, font_of(12), anchor="ra")
 
 
 def _draw_map(page: Image.Image, image: Occluded, block: Image.Image | None, y: int) -> None:
     """(c): the map's projection of this image, and its top patches from others."""
     draw, evidence = ImageDraw.Draw(page), image.evidence
-    draw.line((_MARGIN, y, _MARGIN + _WIDTH, y), _LINE)
+    draw.line((MARGIN, y, MARGIN + _WIDTH, y), LINE)
     title = f"c  the strongest map: {image.layer}, unit {image.unit}"
-    _write(draw, (_MARGIN, y + 12), title, 16, INK, _WIDTH)
+    write(draw, (MARGIN, y + 12), title, 16, INK, _WIDTH)
     own = evidence.own_patch
     note = "grey is nothing, the contrast is stretched" if block or own else ""
     if own is not None:
         note = f"left, its projection of this image; then its top patches from others; {note}"
-    _write(draw, (_MARGIN, y + 36), map_note(image) or note, 14, SOFT, _WIDTH)
-    x = _MARGIN
+    write(draw, (MARGIN, y + 36), map_note(image) or note, 14, SOFT, _WIDTH)
+    x = MARGIN
     if own is not None and own.projection is not None:
         picture = projection_in_frame(own.projection, own.box, image.frame_px)
         page.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), (x, y + 62))
         x += _SIDE + _GAP
     if block is not None:
         page.paste(block, (x, y + 62), block)
-
-
-def _write(
-    draw: ImageDraw.ImageDraw,
-    at: tuple[int, int],
-    text: str,
-    size: int,
-    colour: tuple[int, int, int],
-    width: float,
-) -> None:
-    draw.text(at, shortened(text, width, _font(size)), colour, _font(size))
-
-
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size=size)

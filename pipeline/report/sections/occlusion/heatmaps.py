@@ -7,7 +7,6 @@ transparent.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.report.patches import Box, Crop, draw_projection
+from pipeline.report.pictures import Colour
 from pipeline.report.sections.occlusion.reader import WindowMap
-
-Colour = tuple[int, int, int]
 
 SCALE: tuple[Colour, ...] = (
     (68, 1, 84),
@@ -48,7 +46,6 @@ PALETTE: tuple[Colour, ...] = (
 """Colours of classes that stay apart for most kinds of colour blindness (after Tol's "bright")."""
 OTHERS: Colour = (153, 153, 153)
 
-_PHOTO_QUALITY = 85
 _ZERO: Colour = (128, 128, 128)
 
 
@@ -120,11 +117,6 @@ def class_map(window: WindowMap, chosen: ClassColours, frame_px: int) -> Image.I
     return _painted(colours, np.ones(window.predicted.shape, bool), window, frame_px)
 
 
-def frame_picture(frame: NDArray[np.uint8]) -> Image.Image:
-    """The input frame."""
-    return Image.fromarray(frame)
-
-
 def projection_in_frame(projection: Crop, box: Box, frame_px: int) -> Image.Image:
     """A projection where it lies in the frame, so that it compares with the maps beside it.
 
@@ -145,16 +137,6 @@ def projection_in_frame(projection: Crop, box: Box, frame_px: int) -> Image.Imag
         inside = Crop(height, width, 0, 0, projection.pixels)
         picture.paste(draw_projection(inside, (x1 - x0, y1 - y0)), (x0, y0))
     return picture
-
-
-def encode(picture: Image.Image, *, photo: bool) -> bytes:
-    """A WebP: lossy for a photograph, exact for a map."""
-    data = io.BytesIO()
-    if photo:
-        picture.save(data, "WEBP", quality=_PHOTO_QUALITY)
-    else:
-        picture.save(data, "WEBP", lossless=True)
-    return data.getvalue()
 
 
 def cells(corners: NDArray[np.int64], window_px: int, side: int) -> NDArray[np.int64]:

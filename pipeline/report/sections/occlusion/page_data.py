@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.report.class_names import ClassName
 from pipeline.report.contact_sheet import SheetShape
-from pipeline.report.patches import three_digits
+from pipeline.report.formats import three_digits
 from pipeline.report.sections.occlusion.captions import (
     ClassKey,
-    ClassName,
     Scale,
     Spot,
     activity_scale,

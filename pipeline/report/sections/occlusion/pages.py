@@ -13,7 +13,9 @@ from PIL import Image
 
 from pipeline.report import render
 from pipeline.report.contact_sheet import encode_contact_sheet
+from pipeline.report.formats import counted, few
 from pipeline.report.patch_reader import PatchReader
+from pipeline.report.pictures import encode
 from pipeline.report.section import DrawnSection, Gallery, Summary
 from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
 from pipeline.report.sections.occlusion.figure import draw_occlusion
@@ -22,8 +24,6 @@ from pipeline.report.sections.occlusion.heatmaps import (
     ClassColours,
     class_map,
     colour_classes,
-    encode,
-    frame_picture,
     heat_map,
     projection_in_frame,
 )
@@ -52,8 +52,6 @@ from schemas.secrets import mask
 IMAGES_AT_ONCE = 16
 
 OCCLUSIONS = "occlusion.html"
-
-_FEW = 12
 
 
 class OcclusionSection(DrawnSection[OcclusionFigure]):
@@ -91,10 +89,9 @@ class OcclusionSection(DrawnSection[OcclusionFigure]):
         reader = OcclusionReader(run, PatchReader(run))
         known = reader.ranked()
         if asked.occlusion not in known:
-            few = ", ".join(map(str, sorted(known)[:_FEW])) + (" ..." if len(known) > _FEW else "")
             raise SpecError(
                 f"--occlusion {asked.occlusion}: {run.url} has no occlusion of this image; "
-                f"choices: {few}"
+                f"choices: {few(sorted(known))}"
             )
         [image] = reader.read([asked.occlusion])
         return draw_occlusion(image, reader.class_name)
@@ -113,10 +110,9 @@ def occlusions_html(index: OcclusionIndex) -> str:
 
 
 def _summary(images: int) -> Summary:
-    several = "" if images == 1 else "s"
     return Summary(
         counts=f"occluded images {images:,}",
-        links=((OCCLUSIONS, f"Occlusion: {images:,} image{several} under a sliding window"),),
+        links=((OCCLUSIONS, f"Occlusion: {counted(images, 'image')} under a sliding window"),),
     )
 
 
@@ -141,7 +137,7 @@ def _image(
     )
     files = [(card.page, occlusion_html(page).encode())]
     if not isinstance(image.frame, str):
-        files.append((card.image, encode(frame_picture(image.frame), photo=True)))
+        files.append((card.image, encode(Image.fromarray(image.frame), photo=True)))
     for window, row in zip(image.windows, rows, strict=True):
         files += _maps(window, row, colours, image.frame_px)
     return card, files + _evidence(image, watched)

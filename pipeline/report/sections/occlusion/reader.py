@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.report.class_names import class_names
 from pipeline.report.manifests import published, require_same_scan
-from pipeline.report.patch_reader import PATCHES, Frame, PatchReader
-from pipeline.report.patches import Patch
+from pipeline.report.patch_reader import PATCHES, PatchReader
+from pipeline.report.patches import Frame, Patch
 from pipeline.store.run import Run
 
 _Row = Mapping[Hashable, Any]
@@ -137,6 +138,9 @@ class OcclusionReader:
         run: scan and occlude must be published.
         patches: of the same run.
 
+    Attributes:
+        class_name: names a class by its index.
+
     Raises:
         NotPublishedError: scan or occlude is not.
         StoreError: the occlusion is of another scan, or a table cannot be read.
@@ -148,17 +152,13 @@ class OcclusionReader:
         require_same_scan(run, "occlude", "occlusion was")
         self._pictures = run.table("pictures", job="occlude")
         self._layers = set(run.table("layers", job="scan", columns=["layer"])["layer"])
-        self._names = _class_names(run)
+        self.class_name = class_names(run)
         self._known: dict[tuple[str, int], tuple[tuple[Patch, ...], list[int]]] = {}
 
     def ranked(self) -> list[int]:
         """The images' ids, the largest drop first; each counts by its best window."""
         drops = self._pictures.groupby("image_id")["largest_drop"].max()
         return sorted(drops.index.tolist(), key=lambda each: (-drops[each], each))
-
-    def class_name(self, index: int) -> str:
-        """A class's name where the data set gives one, else its number."""
-        return self._names.get(index, f"class {index}")
 
     def read(self, image_ids: Sequence[int]) -> list[Occluded]:
         """Some of the occluded images, in the order asked; all are in memory at once.
@@ -220,13 +220,6 @@ class OcclusionReader:
         shown = top[top["rank"] <= PATCHES].sort_values("rank")
         patches = self._patches.read(layer, range(unit, unit + 1))[unit]
         return patches, shown["image_id"].tolist()
-
-
-def _class_names(run: Run) -> dict[int, str]:
-    """Names per class; where images disagree, the first one's."""
-    images = run.table("images", job="scan", columns=["label", "class_name"]).dropna()
-    first = images.drop_duplicates("label")
-    return dict(zip(first["label"].astype(int).tolist(), first["class_name"], strict=True))
 
 
 def _window(row: _Row, grid: pd.DataFrame) -> WindowMap:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.report.class_names import class_names
+from pipeline.report.formats import three_digits
 from pipeline.report.manifests import published, require_same_scan
-from pipeline.report.patch_reader import Frame, PatchReader
-from pipeline.report.patches import stretched, three_digits
+from pipeline.report.patch_reader import PatchReader
+from pipeline.report.patches import Frame, stretched
 from pipeline.store.run import Run
 from schemas.jobs.saliency import Method
 
@@ -86,10 +88,9 @@ class SaliencyReader:
     def __init__(self, run: Run, patches: PatchReader) -> None:
         self._run, self._patches = run, patches
         require_same_scan(run, "saliency", "saliency maps were")
-        images = run.table("images", job="scan", columns=["image_id", "label", "class_name"])
+        images = run.table("images", job="scan", columns=["image_id", "class_name"])
         self._titles = images.set_index("image_id")["class_name"].dropna().to_dict()
-        named = images.dropna().drop_duplicates("label")
-        self._names = dict(zip(named["label"].astype(int), named["class_name"], strict=True))
+        self._class_name = class_names(run)
 
     def image_ids(self) -> list[int]:
         """The images' ids, ascending."""
@@ -128,9 +129,6 @@ class SaliencyReader:
             frame_px=self._patches.frame_px,
             maps=tuple(_map(row) for row in rows),
         )
-
-    def _class_name(self, index: int) -> str:
-        return str(self._names.get(index, f"class {index}"))
 
 
 def image_ids(run: Run) -> list[int]:

@@ -12,9 +12,10 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.report import render
+from pipeline.report.formats import counted, few
 from pipeline.report.patch_reader import PatchReader
+from pipeline.report.pictures import encode
 from pipeline.report.section import DrawnSection, Gallery, Summary
-from pipeline.report.sections.occlusion.heatmaps import encode, frame_picture
 from pipeline.report.sections.saliency.figure import draw_saliency
 from pipeline.report.sections.saliency.maps import SaliencyReader, SalientImage, image_ids
 from pipeline.store.run import Run
@@ -23,8 +24,6 @@ from schemas.jobs.saliency import SaliencyFigure
 
 SALIENCY = "saliency.html"
 IMAGES_PER_PAGE = 24
-
-_FEW = 12
 
 
 class SaliencySection(DrawnSection[SaliencyFigure]):
@@ -59,7 +58,7 @@ class SaliencySection(DrawnSection[SaliencyFigure]):
                 )
                 gallery.put(names[place + 1], page.encode())
                 gallery.advance(images=len(images))
-        words = f"Saliency: {len(ids):,} image{'' if len(ids) == 1 else 's'} and their gradients"
+        words = f"Saliency: {counted(len(ids), 'image')} and their gradients"
         return Summary(counts=f"saliency images {len(ids):,}", links=((SALIENCY, words),))
 
     def draw(self, run: Run, asked: SaliencyFigure) -> Image.Image:
@@ -67,10 +66,9 @@ class SaliencySection(DrawnSection[SaliencyFigure]):
         reader = SaliencyReader(run, PatchReader(run))
         known = reader.image_ids()
         if asked.saliency not in known:
-            few = ", ".join(map(str, known[:_FEW])) + (" ..." if len(known) > _FEW else "")
             raise SpecError(
                 f"--saliency {asked.saliency}: {run.url} has no saliency maps of this image; "
-                f"choices: {few}"
+                f"choices: {few(known)}"
             )
         [image] = reader.read([asked.saliency])
         return draw_saliency(image)
@@ -92,7 +90,7 @@ def _pictures(image: SalientImage) -> list[tuple[str, bytes]]:
         for each in image.maps
     ]
     if not isinstance(image.frame, str):
-        photo = encode(frame_picture(image.frame), photo=True)
+        photo = encode(Image.fromarray(image.frame), photo=True)
         files.append((file_name(image.image_id, "image"), photo))
     return files
 

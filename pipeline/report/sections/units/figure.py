@@ -7,22 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from pipeline.report.patches import (
-    INK,
-    SOFT,
-    Font,
-    Patch,
-    draw_projection,
-    draw_tile,
-    shortened,
-    three_digits,
-)
+from pipeline.report.formats import three_digits
+from pipeline.report.patches import Patch, draw_projection, draw_tile
+from pipeline.report.pictures import INK, MARGIN, PAPER, SOFT, draw_head, font_of, write
 from pipeline.report.unit_record import UnitRecord
 
-_PAPER, _LINE = (255, 255, 255), (222, 225, 230)
-_MARGIN, _GAP, _PAIR_GAP = 28, 14, 3
+_GAP, _PAIR_GAP = 14, 3
 _TILE_PX, _SHEET_TILE_PX = (96, 224), (72, 96)
 _CAPTION_WIDTH = 150
 _SHEET_LABEL = 120
@@ -39,12 +31,12 @@ def draw_unit(record: UnitRecord) -> Image.Image:
     title = f"{record.layer}, unit {record.unit}"
     image, top = _titled(title, facts, 3 * cell[0] + 2 * _GAP, height)
     for index, (patch, tile) in enumerate(zip(record.patches[:9], tiles[0], strict=True)):
-        x = _MARGIN + (index % 3) * (cell[0] + _GAP)
+        x = MARGIN + (index % 3) * (cell[0] + _GAP)
         y = top + (index // 3) * (cell[1] + _GAP)
         image.paste(tile, (x, y))
         _caption(image, patch, (x, y + size[1] + 5), cell[0])
     if not record.patches:
-        ImageDraw.Draw(image).text((_MARGIN, top), "no image activates this unit", SOFT, _font(15))
+        ImageDraw.Draw(image).text((MARGIN, top), "no image activates this unit", SOFT, font_of(15))
     return image
 
 
@@ -65,26 +57,23 @@ def draw_sheet(records: Sequence[UnitRecord], total: int) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for index, (record, tiles) in enumerate(zip(records, all_tiles, strict=True)):
         y = top + index * row
-        draw.text((_MARGIN, y + 4), f"unit {record.unit}", INK, _font(15))
+        draw.text((MARGIN, y + 4), f"unit {record.unit}", INK, font_of(15))
         notes = [f"fires on {_share(record)}"]
         if record.patches:
             notes.append(f"max {three_digits(record.patches[0].value)}")
-        draw.text((_MARGIN, y + 24), "\n".join(notes), SOFT, _font(12), spacing=3)
+        draw.text((MARGIN, y + 24), "\n".join(notes), SOFT, font_of(12), spacing=3)
         for column, tile in enumerate(tiles):
-            image.paste(tile, (_MARGIN + _SHEET_LABEL + column * step, y))
+            image.paste(tile, (MARGIN + _SHEET_LABEL + column * step, y))
     return image
 
 
 def _titled(title: str, facts: str, width: int, height: int) -> tuple[Image.Image, int]:
     """An empty page with its head; returns it and the y at which the rest begins."""
-    needed = max(_font(22).getlength(title), _font(14).getlength(facts))
-    width = max(width, int(needed) + 1) + 2 * _MARGIN
+    needed = max(font_of(22).getlength(title), font_of(14).getlength(facts))
+    width = max(width, int(needed) + 1)
     top = 96
-    image = Image.new("RGB", (width, top + height + _MARGIN - _GAP), _PAPER)
-    draw = ImageDraw.Draw(image)
-    draw.text((_MARGIN, 20), title, INK, _font(22))
-    draw.text((_MARGIN, 51), facts, SOFT, _font(14))
-    draw.line((_MARGIN, 80, width - _MARGIN, 80), _LINE)
+    image = Image.new("RGB", (width + 2 * MARGIN, top + height + MARGIN - _GAP), PAPER)
+    draw_head(ImageDraw.Draw(image), title, facts, width)
     return image, top
 
 
@@ -98,7 +87,7 @@ def _caption(image: Image.Image, patch: Patch, at: tuple[int, int], width: int) 
     y = at[1]
     for text, size, colour in lines:
         if text:
-            draw.text((at[0], y), shortened(text, width, _font(size)), colour, _font(size))
+            write(draw, (at[0], y), text, size, colour, width)
             y += size + 4
 
 
@@ -117,7 +106,7 @@ def _tiles(
 
 
 def _pair(patch: Patch, size: tuple[int, int], pair: tuple[int, int]) -> Image.Image:
-    image = Image.new("RGB", pair, _PAPER)
+    image = Image.new("RGB", pair, PAPER)
     image.paste(draw_projection(patch.projection, size, "not\nprojected"), (0, 0))
     image.paste(draw_tile(patch.crop, size, patch.problem), (pair[0] - size[0], 0))
     return image
@@ -153,7 +142,3 @@ def _field(record: UnitRecord) -> str:
 
 def _share(record: UnitRecord) -> str:
     return f"{record.active / record.images:.1%}" if record.images else "0%"
-
-
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size=size)

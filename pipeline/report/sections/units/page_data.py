@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.report.contact_sheet import SheetShape
-from pipeline.report.patches import Box, Patch, three_digits
+from pipeline.report.formats import percent, three_digits
+from pipeline.report.patches import Box, Patch
 from pipeline.report.section import Row, layer_page
 from pipeline.report.sections.units.histogram import Histogram, draw_histogram
 from pipeline.store.layout import layer_stem
@@ -217,15 +218,6 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
             for patch in patches
         ),
     )
-
-
-def percent(share: float) -> str:
-    """A share from 0 to 1 in percent; rounding never makes it 0% or 100%."""
-    if 0 < share < 0.001:
-        return "< 0.1%"
-    if 0.999 < share < 1:
-        return "> 99.9%"
-    return f"{share:.0%}" if share in (0, 1) else f"{share:.1%}"
 
 
 def _number(value: Any) -> str:

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from pipeline.report.patches import crop_box
 from pipeline.report.sections.occlusion.heatmaps import (
@@ -14,9 +11,7 @@ from pipeline.report.sections.occlusion.heatmaps import (
     cells,
     class_map,
     colour_classes,
-    encode,
     finite_range,
-    frame_picture,
     heat_map,
     projection_in_frame,
 )
@@ -151,21 +146,3 @@ def test_projection_in_frame_lies_at_its_box_on_grey():
 def test_projection_in_frame_outside_of_it_is_grey(box: tuple[int, int, int, int]):
     crop = crop_box(np.full((SIDE, SIDE, 3), 255, np.uint8), box)
     assert (np.asarray(projection_in_frame(crop, box, SIDE)) == 128).all()
-
-
-def test_encode_is_the_same_twice_and_exact_for_a_map():
-    window = window_map()
-    picture = heat_map(window.p, window, (0.0, 48.0), SIDE)
-    data = encode(picture, photo=False)
-    assert data == encode(picture, photo=False)
-    read = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
-    drawn = np.asarray(picture)
-    assert (read[..., 3] == drawn[..., 3]).all()
-    assert (read[drawn[..., 3] == 255] == drawn[drawn[..., 3] == 255]).all()
-
-
-def test_frame_picture_is_the_frame():
-    frame = np.arange(SIDE * SIDE * 3, dtype=np.uint32).reshape(SIDE, SIDE, 3).astype(np.uint8)
-    assert (np.asarray(frame_picture(frame)) == frame).all()
-    near = Image.open(io.BytesIO(encode(frame_picture(frame // 64 * 64), photo=True)))
-    assert near.size == (SIDE, SIDE)
