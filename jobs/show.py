@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def show_command() -> Callable[..., None]:
     return show
 
 
-def _asked_job(figures: dict[str, type[Spec]], given: Any) -> str:
+def _asked_job(figures: dict[str, type[Spec]], given: Set[str]) -> str:
     """The one job whose figure the given fields ask for.
 
     Raises:

@@ -72,6 +72,7 @@ class Ledger:
         shards: those without a marker, in the order to hand out.
         workers: how many workers there are.
         patience: the limits.
+        can_exclude: a row that kills its worker is left out; else it stops the run.
         note: told, in words, of suspicion and conviction.
 
     Attributes:
@@ -84,6 +85,7 @@ class Ledger:
         *,
         workers: int,
         patience: Patience,
+        can_exclude: bool,
         note: Callable[[str], None],
     ) -> None:
         self._shards = {shard.index: shard for shard in shards}
@@ -93,6 +95,7 @@ class Ledger:
         self._inquiries: dict[int, _Inquiry] = {}
         self._workers = workers
         self._patience = patience
+        self._can_exclude = can_exclude
         self._note = note
         self._barren_deaths = 0
         self._convictions = 0
@@ -200,6 +203,12 @@ class Ledger:
         self._close_probe(piece.index)
 
     def _convict(self, image: int, inquiry: _Inquiry) -> None:
+        if not self._can_exclude:
+            raise WorkerError(
+                f"row {image} of the work list ends its worker when run alone, and the job cannot "
+                "do without it; what was committed stays. Look at the workers' logs and memory, "
+                "mend the cause and run the same command again"
+            )
         inquiry.convicted.add(image)
         self._barren_deaths = 0
         self._convictions += 1

@@ -72,7 +72,13 @@ def run_on_ray(  # noqa: PLR0913 - what a run consists of; all but four by keywo
         limits = patience or Patience()
         with connected(resources, threads):
             workers = worker_count(resources, threads, len(todo))
-            ledger = Ledger(todo, workers=workers, patience=limits, note=progress.note)
+            ledger = Ledger(
+                todo,
+                workers=workers,
+                patience=limits,
+                can_exclude=stage.can_exclude,
+                note=progress.note,
+            )
             make = ray.remote(PoolWorker).options(**actor_options(resources, threads))
             driver = Driver(
                 ledger=ledger,

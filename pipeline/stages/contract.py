@@ -45,6 +45,13 @@ class Stage(Protocol):
     def resources(self) -> Resources:
         """Where it runs."""
 
+    @property
+    def can_exclude(self) -> bool:
+        """Whether it leaves out the rows of `Shard.excluded` and counts them as rejects.
+
+        An image that kills its worker may be missing; where a row may not, its death is an error.
+        """
+
     def setup(self, device: str) -> None:
         """Load what the work needs, once per worker; ``device`` is ``cpu`` or ``cuda:N``."""
 

@@ -75,6 +75,7 @@ class ModelStage(ABC):
 
     Attributes:
         name: the job's name.
+        can_exclude: the loader rejects an image that kills its worker; see `Stage.can_exclude`.
         keeps_rejects: an image that cannot be used is left to `batch`; else it is an error, since
             the scan could use it.
         unreadable: what that error says of the image, and the way out.
@@ -83,6 +84,7 @@ class ModelStage(ABC):
     """
 
     name: ClassVar[str]
+    can_exclude: ClassVar[bool] = True
     keeps_rejects: ClassVar[bool] = False
     unreadable: ClassVar[tuple[str, str]] = ("was scanned", "put it back, or choose other images")
     source: ScanSource

@@ -41,7 +41,8 @@ class FakeStage:
 
     A file in ``flags`` named ``<what>-<image id>`` makes that image ``kill`` the process each
     time, ``kill_once``, ``fail`` with a ValueError, or raise a ``layer`` error; ``setup_fails``,
-    ``setup_refuses`` and ``setup_kills`` do it before the first image. What happened is told by
+    ``setup_refuses`` and ``setup_kills`` do it before the first image; with ``needs_all`` no image
+    may be missing. What happened is told by
     files of the same folder: ``pid-<pid>`` and ``reached-<image id>``.
     """
 
@@ -52,6 +53,10 @@ class FakeStage:
         self.flags = flags
         self.seconds = seconds
         self.ready = False
+
+    @property
+    def can_exclude(self) -> bool:
+        return not (self.flags / "needs_all").exists()
 
     def setup(self, device: str) -> None:
         assert device == "cpu"

@@ -127,7 +127,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 def make_driver(fake: FakeRay, cut: Cut, told: Told, *, shards: int, **limits: Any) -> Driver:
     patience = Patience(**limits)
     return Driver(
-        ledger=Ledger(cut(shards, 1), workers=1, patience=patience, note=told.note),
+        ledger=Ledger(
+            cut(shards, 1), workers=1, patience=patience, can_exclude=True, note=told.note
+        ),
         make_actor=fake.actor,
         device="cpu",
         threads=1,

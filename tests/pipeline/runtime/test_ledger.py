@@ -13,10 +13,20 @@ Dies = Callable[[Shard, str], bool]
 
 
 def make_ledger(
-    shards: list[Shard], *, workers: int = 1, patience: Patience | None = None
+    shards: list[Shard],
+    *,
+    workers: int = 1,
+    patience: Patience | None = None,
+    can_exclude: bool = True,
 ) -> tuple[Ledger, list[str]]:
     notes: list[str] = []
-    ledger = Ledger(shards, workers=workers, patience=patience or Patience(), note=notes.append)
+    ledger = Ledger(
+        shards,
+        workers=workers,
+        patience=patience or Patience(),
+        can_exclude=can_exclude,
+        note=notes.append,
+    )
     return ledger, notes
 
 
@@ -116,6 +126,14 @@ def test_ledger_image_excluded_by_the_plan_stays_excluded():
     committed, _ = play(make_ledger([shard])[0], dies=poison(1, 2))
 
     assert committed[0].excluded == (1, 2)
+
+
+def test_ledger_row_that_may_not_be_missing_stops_the_run_by_its_number():
+    ledger, _ = make_ledger(cut(64, 16), can_exclude=False)
+
+    with pytest.raises(WorkerError, match=r"^row 21 of the work list ends its worker"):
+        play(ledger, dies=poison(21))
+    assert ledger.open >= 1
 
 
 def test_ledger_neighbour_queued_behind_a_death_is_not_blamed():
