@@ -50,6 +50,7 @@ class Squares:
     """A stage that squares; it notes the shards that it does."""
 
     name = "square"
+    items = "numbers"
     can_exclude = False
     parts: ClassVar = {"squares": SQUARES}
 
