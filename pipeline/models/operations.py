@@ -214,7 +214,9 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "adaptive_max_pool2d": ("input", "output_size", "return_indices"),
     "local_response_norm": ("input", "size", "alpha", "beta", "k"),
     "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
-    "batch_norm": ("input", "running_mean", "running_var", "weight", "bias", "training"),
+    "batch_norm": (
+        "input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps",
+    ),
     "softmax": ("input", "dim"),
     "log_softmax": ("input", "dim"),
     "mean": ("input", "dim", "keepdim"),

@@ -66,6 +66,22 @@ def conv_parameters(geometry: Geometry, node: Node) -> dict[str, Any]:
     return {name: static_value(geometry, arguments.get(name)) for name in names}
 
 
+def batch_norm_scale(geometry: Geometry, node: Node) -> Tensor:
+    """What a batch norm in eval multiplies each channel by, ``weight / sqrt(var + eps)``.
+
+    Returns:
+        float64 [channels], with the weight's sign.
+    """
+    arguments = arguments_of(node.fx, node.kind, geometry.graph.module)
+    if node.fx.op == "call_module":
+        own = geometry.graph.module.get_submodule(str(node.fx.target))
+        arguments |= {"running_var": own.running_var, "weight": own.weight}
+    variance = static_value(geometry, arguments["running_var"]).double()
+    scale: Tensor = (variance + arguments.get("eps", 1e-5)).rsqrt()
+    weight = static_value(geometry, arguments.get("weight"))
+    return scale if weight is None else scale * weight.double()
+
+
 def average_divisors(
     geometry: Geometry, node: Node, starts: tuple[Tensor, Tensor], size: tuple[int, int]
 ) -> Tensor:
