@@ -161,8 +161,8 @@ def _of_spectrum(numbers: LayerNumbers, unit: int, spec: FiltersSpec) -> Iterato
     # What a stride does to 1 x 1 kernels it does to all of them alike.
     if numbers.patterned and max(numbers.stride) > 1 and alias >= spec.extreme:
         edge = nyquist(numbers.stride, numbers.position)
-        sentence = f"unit {unit} has {_percent(alias)} of its energy above {edge}"
-        yield Finding(unit, "aliasing", alias, f"{sentence}, which the stride folds down")
+        sentence = f"unit {unit} aliases {_percent(alias)} of its energy: it lies above {edge}"
+        yield Finding(unit, "aliasing", alias, sentence)
 
 
 def _percent(share: float) -> str:

@@ -68,7 +68,7 @@ def test_findings_of_a_sound_layer_are_none():
         ({"high": _floats(0, 0, 0.91, 0)}, "high_frequency", 0.91,
          "unit 2 has 91 % of its energy at high frequencies, from 1/3 cycles per pixel"),
         ({"alias": _floats(0, 0, 0.93, 0)}, "aliasing", 0.93,
-         "unit 2 has 93 % of its energy above 1/8 cycles per pixel, which the stride folds down"),
+         "unit 2 aliases 93 % of its energy: it lies above 1/8 cycles per pixel"),
     ],
 )  # fmt: skip
 def test_findings_name_the_unit_that_stands_out(

@@ -1,0 +1,1 @@
+"""The filters of convolutions: sheets, spectra and what was found (ZF fig. 6)."""
