@@ -332,6 +332,25 @@ def test_show_takes_a_layer_or_an_occluded_image_and_not_both(arguments: list[st
     assert result.stderr.startswith("unitscope: show draws one thing: give --layer")
 
 
+def test_show_of_a_figure_of_the_paper_asks_for_the_job_that_it_is_of(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    seen = []
+
+    def run(url: str, job: str, asked: OcclusionFigure | None, out: str) -> tuple[int, int]:
+        seen.append((url, job, asked, out))
+        return 10, 20
+
+    monkeypatch.setattr("jobs.show.draw", run)
+    assert _invoke("show", "r", "--figure", "7", "-o", "u.pdf").exit_code == 0
+    assert seen == [("r", "occlude", None, "u.pdf")]
+    unknown = _invoke("show", "r", "--figure", "3", "-o", "u.pdf")
+    assert (unknown.exit_code, unknown.stderr.count("choices: 2, 7, table1")) == (2, 1)
+    both = _invoke("show", "r", "--figure", "7", "--occlusion", "3", "-o", "u.pdf")
+    assert (both.exit_code, len(seen)) == (2, 1)
+    assert "give no other picture with it" in both.stderr
+
+
 def test_gallery_writes_pages_and_says_what_to_open(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", {"conv1": 2, "conv2": 3})
     arguments = ("gallery", url, "--out", str(tmp_path / "pages"), "--sheet-px", "16")
