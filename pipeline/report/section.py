@@ -116,7 +116,7 @@ class Section(ABC):
 
 
 class DrawnSection(Section, Generic[AskedT]):
-    """The pages of a job with a `schemas.job_info.JobInfo.figure`, and the figure itself."""
+    """The pages of a job with `schemas.job_info.JobInfo.figures`, and the figures themselves."""
 
     @abstractmethod
     def draw(self, run: Run, asked: AskedT) -> Image.Image:
@@ -124,11 +124,26 @@ class DrawnSection(Section, Generic[AskedT]):
 
         Args:
             run: its folder.
-            asked: what to draw, in the form of the job's figure.
+            asked: what to draw, in the form of one of the job's figures.
 
         Raises:
             NotPublishedError: the job has published nothing here.
             InputError: the run does not hold what is asked for.
+            StoreError: a table cannot be read, or is of another scan.
+        """
+
+
+class PaperSection(DrawnSection[AskedT]):
+    """The pages of a job of which a figure or table of ZF can be composed."""
+
+    @abstractmethod
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Compose the figure of `schemas.job_info.JobInfo.paper` of what the job published.
+
+        The choice of units and images is part of the picture: the same run gives the same one.
+
+        Raises:
+            NotPublishedError: the job has published nothing here.
             StoreError: a table cannot be read, or is of another scan.
         """
 

@@ -17,9 +17,11 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.patches import Patch
-from pipeline.report.section import DrawnSection, Gallery, Row, Summary
+from pipeline.report.section import Gallery, PaperSection, Row, Summary
 from pipeline.report.sections.units import histogram
 from pipeline.report.sections.units.figure import draw_sheet, draw_unit
+from pipeline.report.sections.units.figure_2 import draw_figure_2
+from pipeline.report.sections.units.maps import draw_maps
 from pipeline.report.sections.units.page_data import (
     LayerFacts,
     LayerPage,
@@ -33,13 +35,13 @@ from pipeline.report.sections.units.summary import LayerStrip, project_command, 
 from pipeline.report.unit_record import read_units
 from pipeline.store.run import Run
 from schemas.errors import LayerError
-from schemas.jobs.scan import UnitsFigure
+from schemas.jobs.scan import MapsFigure, UnitsFigure
 from schemas.values import bounds
 
 UNITS_AT_ONCE = 64
 
 
-class UnitsSection(DrawnSection[UnitsFigure]):
+class UnitsSection(PaperSection[UnitsFigure | MapsFigure]):
     """See `Section`; it shows the scan, with projections where they are published."""
 
     name = "scan"
@@ -73,8 +75,10 @@ class UnitsSection(DrawnSection[UnitsFigure]):
             strips.append(LayerStrip(page.facts, shape, teasers(cards, paired=shape.paired)))
         return summary(strips, command)
 
-    def draw(self, run: Run, asked: UnitsFigure) -> Image.Image:
-        """One unit, or a sheet of those that the layer has."""
+    def draw(self, run: Run, asked: UnitsFigure | MapsFigure) -> Image.Image:
+        """One unit, a sheet of those that the layer has, or the feature maps of an image."""
+        if isinstance(asked, MapsFigure):
+            return draw_maps(run, asked)
         [layer] = run.table("layers", job="scan", layer=asked.layer).to_dict("records")
         known = int(layer["units"])
         first, last = bounds(asked.units) if asked.unit is None else (asked.unit, asked.unit)
@@ -84,6 +88,10 @@ class UnitsSection(DrawnSection[UnitsFigure]):
             )
         units = read_units(run, layer, range(first, min(last + 1, known)))
         return draw_sheet(units, known) if asked.unit is None else draw_unit(units[0])
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Figure 2: random units of up to five layers."""
+        return draw_figure_2(run)
 
 
 def layer_html(page: LayerPage) -> str:
