@@ -212,5 +212,6 @@ JOB = JobInfo(
     "middle and high frequencies, and how much of it the stride aliases; findings in sentences.",
     example="unitscope filters runs/a --layers 'features.0*,*relu1*'",
     tables=(FILTERS, FILTER_LAYERS, FINDINGS),
-    figure=FiltersFigure,
+    figures=(FiltersFigure,),
+    paper="6",
 )

@@ -17,7 +17,7 @@ MOST = 96
 """Filters drawn of a layer: those with the largest RMS."""
 _CELL, _LABEL, _GAP, _BETWEEN = 48, 16, 7, 40
 _TOP, _TITLE, _LINE = 96, 30, 19
-_LETTER = 6.6  # pixels that a letter takes in the mean
+_LETTER = 6.2  # pixels that a letter takes in the mean
 _COLUMNS = ((32, 8), (72, 10), (MOST, 12))
 _SENTENCES = 6
 _WARN = (166, 61, 8)

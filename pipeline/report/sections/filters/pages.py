@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.formats import counted, percent
 from pipeline.report.pictures import encode
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.section import Gallery, PaperSection, Summary
 from pipeline.report.sections.filters.figure import draw_beside, draw_filters
 from pipeline.report.sections.filters.reader import (
     NOISE,
@@ -64,7 +64,7 @@ class LayerSheets:
     cells: tuple[Cell, ...]
 
 
-class FiltersSection(DrawnSection[FiltersFigure]):
+class FiltersSection(PaperSection[FiltersFigure]):
     """See `Section`; it shows the filters behind the layers of the scan."""
 
     name = "filters"
@@ -120,21 +120,32 @@ class FiltersSection(DrawnSection[FiltersFigure]):
         if asked.beside is None:
             return draw_filters(look)
         other = FilterReader(open_run(asked.beside))
-        choices = other.patterned()
-        if not choices:
-            raise SpecError(
-                f"--beside {asked.beside}: its kernels are all 1 x 1 and show nothing; give "
-                "another run"
-            )
-        layer = asked.filters if asked.filters in choices else choices[0]
+        first = _first_patterned(other, f"--beside {asked.beside}")
+        layer = asked.filters if asked.filters in other.patterned() else first
         pair = ((_run_name(run.url), look), (_run_name(asked.beside), other.read(layer)))
         return draw_beside(pair)
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Figure 6: the filters of the first layer that has a pattern."""
+        reader = FilterReader(run)
+        return draw_filters(reader.read(_first_patterned(reader, f"--figure 6 of {run.url}")))
 
 
 def page_of(gallery: Gallery, layer: str) -> str:
     """The page of a layer's filters, relative to the gallery."""
     rows = gallery.layers[gallery.layers["layer"] == layer]
     return f"filters/{layer_stem(int(rows['position'].iloc[0]), layer)}.html"
+
+
+def _first_patterned(reader: FilterReader, asked: str) -> str:
+    """The first layer whose kernels have more than one position."""
+    layers = reader.patterned()
+    if not layers:
+        raise SpecError(
+            f"{asked}: its kernels are all 1 x 1 and show nothing; give a run with filters of "
+            "another layer"
+        )
+    return layers[0]
 
 
 def _chosen(run: Run, layers: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.sections import SECTIONS
+from pipeline.report.sections import PAPER, SECTIONS
 from pipeline.report.sections.filters.pages import PAGE
 from pipeline.store import open_run
 from schemas.errors import NotPublishedError, SpecError
@@ -116,3 +116,11 @@ def test_draw_beside_takes_the_same_layer_or_the_first_with_a_pattern(tmp_path: 
     filters(flat, {"conv1": 2}, unpatterned=("conv1",))
     with pytest.raises(SpecError, match=r"--beside .*flat: its kernels are all 1 x 1"):
         section.draw(run, FiltersFigure(filters="conv1", beside=flat))
+
+
+def test_draw_paper_is_the_first_layer_with_a_pattern(tmp_path: Path):
+    section, url = PAPER["filters"], made_up_run.scan(tmp_path / "run", WITH)
+    filters(url, WITH, unpatterned=("conv1",))
+    run = open_run(url)
+    wanted = section.draw(run, FiltersFigure(filters="conv2"))
+    assert section.draw_paper(run).tobytes() == wanted.tobytes()
