@@ -26,10 +26,11 @@ def plan(spec: FiltersSpec, scan: PublishedScan) -> Work:
             than the scan's.
     """
     positions = scan.layers(spec.layers)
-    geometry = require_traced(scan.network())
+    network = scan.network()
+    geometry = require_traced(network)
     rows, left_out = [], {}
     for layer, position in positions.items():
-        found = find_convolution(geometry, layer)
+        found = find_convolution(geometry, network.layer(layer).name)
         if isinstance(found, str):
             left_out[layer] = found
         else:

@@ -134,7 +134,7 @@ def _of_weights(numbers: LayerNumbers, unit: int, spec: FiltersSpec) -> Iterator
         sentence = f"unit {unit}'s RMS is {times:.1f} times the layer's median"
         yield Finding(unit, "dominant", times, sentence)
     if times <= spec.weak:
-        share = f"RMS is {times:.2g} of the layer's median" if times else "weights are all 0"
+        share = f"RMS is {times:.2g} of the layer's median" if times else "filter is all 0"
         sentence = f"unit {unit}'s {share}"
         yield Finding(unit, "weak", times, sentence)
 

@@ -44,7 +44,8 @@ class EnergyShares:
 
 def root_mean_square(filters: Tensor) -> Tensor:
     """sqrt(mean w^2) over the weights of each filter (ZF 4.1): [U, C, h, w] to float64 [U]."""
-    return filters.double().square().mean(dim=(1, 2, 3)).sqrt()
+    norms: Tensor = torch.linalg.vector_norm(filters.double(), dim=(1, 2, 3))
+    return norms / math.sqrt(filters[0].numel())
 
 
 def dominance(sizes: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from pipeline.analysis.filter_findings import Finding, LayerNumbers, findings
 from pipeline.analysis.filters import dominance, energy_shares, root_mean_square
@@ -34,7 +36,7 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class FiltersStage(ModelStage):
-    """Looks at the convolutions behind layers.
+    """Looks at the convolutions behind layers, one in memory at a time, in float64.
 
     Attributes:
         spec: what to do.
@@ -78,9 +80,12 @@ class FiltersStage(ModelStage):
         if isinstance(convolution, str):  # the plan has seen to it
             raise TypeError(f"{layer}: {convolution}")
         units = self._run.table("units", job="scan", layer=layer).sort_values("unit")
-        numbers = measure(convolution, units, activation=bool(self._activation[layer]))
+        weights = convolution.filters
+        activation = bool(self._activation[layer])
+        numbers = _measure(convolution, weights, units, activation=activation)
         found = findings(numbers, self.spec)
-        filters = _filter_rows(convolution, numbers, found, self.spec)
+        near_dead = numbers.near_dead(self.spec.near_dead)
+        filters = _filter_rows(convolution, weights, numbers, found, near_dead)
         summary = _layer_row(convolution, numbers, found, filters)
         return {
             FILTERS.name: [{"layer": layer, **each} for each in filters],
@@ -89,15 +94,17 @@ class FiltersStage(ModelStage):
         }
 
 
-def measure(convolution: Convolution, units: pd.DataFrame, *, activation: bool) -> LayerNumbers:
+def _measure(
+    convolution: Convolution, filters: Tensor, units: pd.DataFrame, *, activation: bool
+) -> LayerNumbers:
     """The filters of a layer in numbers.
 
     Args:
         convolution: behind the layer.
+        filters: its own.
         units: the layer's rows of `schemas.jobs.scan.SCAN_UNITS`, by unit.
         activation: whether an activation function made the layer.
     """
-    filters = convolution.filters
     rms = root_mean_square(filters)
     shares = energy_shares(filters, convolution.stride, convolution.dilation)
     patterned = max(filters.shape[2:]) > 1
@@ -123,14 +130,20 @@ def measure(convolution: Convolution, units: pd.DataFrame, *, activation: bool) 
 
 
 def _filter_rows(
-    convolution: Convolution, numbers: LayerNumbers, found: Sequence[Finding], spec: FiltersSpec
+    convolution: Convolution,
+    filters: Tensor,
+    numbers: LayerNumbers,
+    found: Sequence[Finding],
+    near_dead: NDArray[np.bool_],
 ) -> list[Row]:
     """The layer's rows of filters/filters, without the layer's name."""
-    dead, near_dead = numbers.dead, numbers.near_dead(spec.near_dead)
+    dead, kinds = numbers.dead, defaultdict(list)
+    for each in found:
+        kinds[each.unit].append(each.kind)
     with np.errstate(invalid="ignore"):
         active_share = numbers.active / numbers.images
     rows = []
-    for unit, values in enumerate(convolution.filters.numpy()):
+    for unit, values in enumerate(filters.numpy()):
         png, scale = filter_png(values, colour=convolution.colour)
         measured = {
             "rms": numbers.rms,
@@ -148,7 +161,7 @@ def _filter_rows(
                 "gain": float(convolution.gain[unit]),
                 "dead": bool(dead[unit]),
                 "near_dead": bool(near_dead[unit]),
-                "findings": ",".join(each.kind for each in found if each.unit == unit),
+                "findings": ",".join(kinds[unit]),
                 "picture": {"bytes": png, "path": None},
                 "scale": scale,
             }

@@ -96,7 +96,7 @@ def test_filters_that_are_dead_or_zero_are_found(scan_of: Callable[..., Path]):
     found = _table(run, "findings").query("layer == 'relu2' and unit == 3")
     assert found["sentence"].tolist() == [
         "unit 3 is dead: it fires on none of 11 images",
-        "unit 3's weights are all 0",
+        "unit 3's filter is all 0",
     ]
     layers = _table(run, "filter_layers").set_index("layer")
     assert layers["dead"].to_dict() == {"relu1": 0, "relu2": 1}

@@ -54,7 +54,7 @@ def test_findings_of_a_sound_layer_are_none():
         ),
         ({"dominance": _floats(1, 1, 0.0425, 1)}, "weak", 0.0425,
          "unit 2's RMS is 0.043 of the layer's median"),
-        ({"dominance": _floats(1, 1, 0, 1)}, "weak", 0, "unit 2's weights are all 0"),
+        ({"dominance": _floats(1, 1, 0, 1)}, "weak", 0, "unit 2's filter is all 0"),
         ({"active": np.array([9, 9, 0, 9])}, "dead", 0,
          "unit 2 is dead: it fires on none of 300 images"),
         ({"active": np.array([9, 9, 2, 9])}, "near_dead", 2 / 300,

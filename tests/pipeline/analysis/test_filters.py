@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline.analysis import filters as analysis
 from pipeline.analysis.filters import GRID, dominance, energy_shares, root_mean_square
@@ -108,6 +110,19 @@ def test_energy_shares_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch):
     whole = _found(filters, (2, 2), (1, 1))
     monkeypatch.setattr(analysis, "_CHUNK_BYTES", 64 * 75 * 2)
     np.testing.assert_allclose(_found(filters, (2, 2), (1, 1)), whole, atol=1e-15)
+
+
+def test_filters_of_a_network_move_to_lower_frequencies_as_it_learns(shared_data: Path):
+    epochs = [
+        shared_data / "weights" / "minizf" / f"epoch{epoch}.safetensors" for epoch in ("00", "24")
+    ]
+    before, after = (
+        _found(load_file(each)["conv1.weight"], (1, 1), (1, 1)).mean(axis=0) for each in epochs
+    )
+    areas = math.pi / 36, math.pi / 9 - math.pi / 36, 1 - math.pi / 9
+    np.testing.assert_allclose(before[:3], areas, atol=0.02)
+    assert after[0] > 1.5 * before[0]
+    assert after[2] < 0.8 * before[2]
 
 
 def test_root_mean_square_and_dominance():
