@@ -50,12 +50,12 @@ class FiltersSpec(RunSpec):
         "images (dead: on none)",
     )
     extreme: Annotated[Share, Flag(metavar="SHARE")] = Field(
-        default=0.8,
+        default=0.9,
         description="a filter is of low, or of high, frequency, or aliases, from this share of its "
         "energy there",
     )
     aliasing: Annotated[Share, Flag(metavar="SHARE")] = Field(
-        default=0.5,
+        default=0.25,
         description="a layer aliases where half of its filters have this share or more of their "
         "energy above the Nyquist frequency of its stride",
     )
