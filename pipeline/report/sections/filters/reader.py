@@ -103,8 +103,8 @@ _KINDS: dict[FindingKind, str] = {
     "dead": "dead units",
     "near_dead": "nearly dead units",
     "not_finite": "weights that are no numbers",
-    "low_frequency": "low frequencies only",
-    "high_frequency": "high frequencies only",
+    "low_frequency": "mostly low frequencies",
+    "high_frequency": "mostly high frequencies",
 }
 
 
