@@ -6,6 +6,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -113,7 +114,6 @@ def plan(spec: EvolveSpec, scan: PublishedScan) -> EvolveWork:
             "settled": spec.settled,
         },
         contract=CHECKPOINTS,
-        noun="checkpoints",
         positions=positions,
     )
 
@@ -124,27 +124,29 @@ def merge(work: EvolveWork, parts: Parts) -> dict[str, tuple[FileRecord, ...]]:
     for place, (layer, position) in enumerate(work.positions.items()):
         rows = pa.concat_tables(parts.read(part_name(place)))
         rows = rows.sort_by([("unit", "ascending"), ("checkpoint", "ascending")])
-        name = layer_file(position, layer)
-        strongest.append(parts.put(STRONGEST, rows, name, row_group_rows=_ROWS_A_GROUP))
-    by_layer = defaultdict(list)
-    for row in pa.concat_tables(parts.read(CHANGES.name)).to_pylist():
-        by_layer[row["layer"]].append(row)
-    changes = [
-        row
-        for layer in work.positions
-        for row in sorted(by_layer[layer], key=lambda row: row["checkpoint"])
-    ]
-    threshold = work.identity["settled"]
-    settled = []
-    for layer in work.positions:
-        own = [row for row in changes if row["layer"] == layer]
-        at = settled_at([row["overlap_last"] for row in own], threshold)
-        name = None if at is None else own[at]["name"]
-        settled.append({"layer": layer, "checkpoint": at, "name": name, "threshold": threshold})
+        file = layer_file(position, layer)
+        strongest.append(parts.put(STRONGEST, rows, file, row_group_rows=_ROWS_A_GROUP))
+    by_layer: dict[str, list[dict[str, Any]]] = {layer: [] for layer in work.positions}
+    for table in parts.read(CHANGES.name):  # by shard, so that each layer's are by checkpoint
+        for row in table.to_pylist():
+            by_layer[row["layer"]].append(row)
+    changes = [row for own in by_layer.values() for row in own]
+    settled = [_settled(own, work.identity["settled"]) for own in by_layer.values()]
     return {
         STRONGEST.name: tuple(strongest),
         CHANGES.name: (parts.put(CHANGES, pa.Table.from_pylist(changes, schema=CHANGES.schema)),),
         SETTLED.name: (parts.put(SETTLED, pa.Table.from_pylist(settled, schema=SETTLED.schema)),),
+    }
+
+
+def _settled(changes: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
+    """The row of `SETTLED` of one layer, from its rows of `CHANGES`."""
+    at = settled_at([row["overlap_last"] for row in changes], threshold)
+    return {
+        "layer": changes[0]["layer"],
+        "checkpoint": at,
+        "name": None if at is None else changes[at]["name"],
+        "threshold": threshold,
     }
 
 

@@ -37,6 +37,7 @@ class EvolveStage:
 
     Attributes:
         name: the job's name.
+        items: see `Stage.items`.
         can_exclude: see `Stage.can_exclude`.
         run: the folder of the run, which holds those of the checkpoints.
         resources: where it runs.
@@ -46,6 +47,7 @@ class EvolveStage:
     """
 
     name: ClassVar[str] = "evolve"
+    items: ClassVar[str] = "checkpoints"
     can_exclude: ClassVar[bool] = False
     run: str
     resources: Resources

@@ -15,7 +15,6 @@ import torch
 import tests.tiny_nets as nets
 from jobs import engine
 from pipeline.stages.contract import Stage
-from pipeline.stages.evolve import EvolveStage
 from pipeline.store import JobFolder, open_run
 from schemas.errors import DatasetError, LayerError, ModelError, PlanMismatchError, SpecError
 from schemas.jobs.evolve import EvolveSpec
@@ -207,23 +206,6 @@ def test_evolve_interrupted_in_each_kind_of_job_gives_the_same_tables(
     for name in ("strongest", "changes", "settled"):
         table = Path("run", "evolve", name)
         assert digests(home / table) == digests(scanned / table)
-
-
-def test_shards_of_any_size_give_the_same_rows(home: Path):
-    layers = {"relu1": 6, "relu2": 8}
-    spec = _spec(home)
-    stage = EvolveStage(spec.run, spec.resources, NAMES, layers, "2-3")
-    whole = stage.process(Shard(index=0, start=0, stop=4)).tables
-    single = [stage.process(Shard(index=n, start=n, stop=n + 1)).tables for n in range(4)]
-
-    for name, table in whole.items():
-        assert table.num_rows == sum(each[name].num_rows for each in single)
-        rows = [row for each in single for row in each[name].to_pylist()]
-        assert sorted(rows, key=_key) == sorted(table.to_pylist(), key=_key)
-
-
-def _key(row: dict[str, object]) -> tuple[object, ...]:
-    return row["layer"], row.get("unit", 0), row["checkpoint"]
 
 
 @pytest.mark.ray
