@@ -266,6 +266,7 @@ def test_layer_that_is_dead_at_a_checkpoint_neither_jumps_nor_settles(scanned: P
             r"of another network .* fc.bias: \(5,\) -> \(7,\)",
         ),
         ({"checkpoints": ["weights/*", "other.safetensors"]}, ModelError, "do not fit"),
+        ({"checkpoints": ["weights/*", "gone.pth"]}, ModelError, "gone.pth does not exist"),
         ({"layers": {"include": ["rellu1"]}}, LayerError, "nearest: relu1"),
         ({"units": "70-80"}, LayerError, "choices: 0 to 7"),
     ],

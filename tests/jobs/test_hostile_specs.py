@@ -29,7 +29,7 @@ WRONG = SHARED | {
 }
 COMMAND = get_command(app)
 FLAGS = {name: flags_of(info.spec) for name, info in JOBS.items()}
-FREE = {"arch", "weights", "uri", "out", "boxes", "ray_address"}
+FREE = {"arch", "weights", "uri", "out", "boxes", "checkpoints", "ray_address"}
 """Fields of any text but none at all."""
 
 

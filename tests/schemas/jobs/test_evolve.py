@@ -27,7 +27,7 @@ WRONG: dict[str, Wrong] = {
     "checkpoints": {
         "e.pth": LIST, "[]": "at least 1", "[3]": TEXT, '[""]': "at least 1 character",
         r'["\0"]': NO_NULL, "[a.pth, a.pth]": "give each once",
-        "[none.pth, nothing.pth]": "give a file", "[random]": "names no file",
+        "[none.pth]": "the only one", "[random]": "names no file",
         '["none*.pth"]': "matches no file", '["s3://key:word@b/x.pth"]': "give them to fsspec",
     },
     "units": {
