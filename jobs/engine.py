@@ -144,7 +144,9 @@ def run(spec: JobSpec) -> Manifest:
     scan = open_published_scan(spec.home) if isinstance(spec, RunSpec) else None
     arguments = (spec,) if scan is None else (spec, scan)
     for need in module.needs(*arguments) if hasattr(module, "needs") else ():
-        say(f"unitscope: {info.name} needs {info_of(need).name} in {mask(need.home)}")
+        other = JobFolder(need.home, info_of(need).name)
+        if not JobStore(other).published():
+            say(f"unitscope: {info.name} needs {other.job} in {mask(need.home)}")
         run(need)
     work: Work = module.plan(*arguments)
     frame = {"scan": scan.manifest.fingerprint} if scan is not None else {}

@@ -1,7 +1,7 @@
 """The evolution of units at one shard of checkpoints, from the tables of the checkpoints' runs.
 
 A checkpoint is compared with the one before it and with the last; no network is loaded and no image
-read. One layer of three checkpoints is all that is in memory at once, beside the rows made.
+read. Of the index one layer of three checkpoints is in memory at once, beside the rows made.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pipeline.stages.contract import StageOutput
 from pipeline.stages.project import part_name
 from pipeline.store import open_run, within_units
 from pipeline.store.layout import checkpoint_run
-from pipeline.store.run import Run
 from schemas.arrays import Ints
 from schemas.errors import NotPublishedError
 from schemas.jobs.evolve import CHANGES, MOST_TOP, STRONGEST
@@ -61,71 +60,51 @@ class EvolveStage:
         strongest = {part_name(place): STRONGEST for place in range(len(self.layers))}
         return strongest | {CHANGES.name: CHANGES}
 
-    def setup(self, device: str) -> None:
-        """Nothing: the tables are read as they are needed."""
+    def setup(self, device: str) -> None:  # noqa: ARG002 (no network runs)
+        """Open the checkpoints' runs."""
+        self._runs = [open_run(checkpoint_run(self.run, name)) for name in self.checkpoints]
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:  # noqa: ARG002
         """Compare the checkpoints of a shard; gives the tables of `parts`."""
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for place, (layer, units) in enumerate(self.layers.items()):
+            rows = found[part_name(place)]
+            first = max(shard.start - 1, 0)
+            last = top_images(self._top(len(self.checkpoints) - 1, layer), units)
+            before = top_images(self._top(first, layer), units)
             for checkpoint in range(shard.start, shard.stop):
-                strongest, change = self._compare(checkpoint, layer, units)
-                found[part_name(place)] += strongest
-                found[CHANGES.name].append(change)
-            found[part_name(place)].sort(key=lambda row: (row["unit"], row["checkpoint"]))
+                top = self._top(checkpoint, layer)
+                own = top_images(top, units)
+                about = {
+                    "layer": layer,
+                    "checkpoint": checkpoint,
+                    "name": self.checkpoints[checkpoint],
+                }
+                pair = (before, own) if checkpoint else None
+                found[CHANGES.name].append(about | _change(top, pair, (own, last)))
+                pictures = self._pictures(checkpoint, layer)
+                rows += [about | row for row in _strongest(top, pair, units, pictures)]
+                before = own
+            rows.sort(key=lambda row: (row["unit"], row["checkpoint"]))
         tables = {
             name: pa.Table.from_pylist(found[name], schema=contract.schema)
             for name, contract in self.parts.items()
         }
-        return StageOutput(tables, {"checkpoints": shard.stop - shard.start})
-
-    def _compare(
-        self, checkpoint: int, layer: str, units: int
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The rows of `STRONGEST` and the row of `CHANGES` of a layer at a checkpoint."""
-        rows = self._top(checkpoint, layer)
-        own = top_images(rows, units)
-        first = rows[rows["rank"] == 1].set_index("unit")
-        about = {"layer": layer, "checkpoint": checkpoint, "name": self.checkpoints[checkpoint]}
-        change = about | {
-            "units": units,
-            "dead": units - len(first),
-            "median_value": float(first["value"].median()) if len(first) else None,
-            **dict.fromkeys(("compared", "jumps", "stayed", "overlap")),
-        }
-        last = agreement(own, self._images(len(self.checkpoints) - 1, layer, units))
-        change |= {"stayed_last": last.stayed, "overlap_last": last.overlap}
-        jumps: list[bool | None] = [None] * units
-        if checkpoint:
-            before = self._images(checkpoint - 1, layer, units)
-            since = agreement(before, own)
-            change |= {name: getattr(since, name) for name in vars(since)}
-            pairs = zip(*jumped(before, own), strict=True)
-            jumps = [bool(jump) if known else None for jump, known in pairs]
-        pictures = self._pictures(checkpoint, layer)
-        strongest = first.to_dict("index")
-        nothing = dict.fromkeys((*_FROM_TOP, *_PICTURES))
-        return [
-            about
-            | {"unit": unit, "jumped": jumps[unit]}
-            | nothing
-            | {name: value for name, value in strongest.get(unit, {}).items() if name in _FROM_TOP}
-            | pictures.get(unit, {})
-            for unit in range(units)
-        ], change
-
-    def _images(self, checkpoint: int, layer: str, units: int) -> Ints:
-        return top_images(self._top(checkpoint, layer), units)
+        return StageOutput(tables, {self.items: shard.stop - shard.start})
 
     def _top(self, checkpoint: int, layer: str) -> pd.DataFrame:
-        return self._source(checkpoint).table(
-            "top_patches", job="scan", layer=layer, filters=within_units(None, MOST_TOP)
+        return self._runs[checkpoint].table(
+            "top_patches",
+            job="scan",
+            layer=layer,
+            columns=["unit", "rank", *_FROM_TOP],
+            filters=within_units(None, MOST_TOP),
         )
 
     def _pictures(self, checkpoint: int, layer: str) -> dict[int, dict[str, Any]]:
         """Patch and projection by unit; none where no unit of the range has a top patch."""
         try:
-            rows = self._source(checkpoint).table(
+            rows = self._runs[checkpoint].table(
                 "projections",
                 job="project",
                 layer=layer,
@@ -138,8 +117,48 @@ class EvolveStage:
             row["unit"]: {name: row[name] for name in _PICTURES} for row in rows.to_dict("records")
         }
 
-    def _source(self, checkpoint: int) -> Run:
-        return open_run(checkpoint_run(self.run, self.checkpoints[checkpoint]))
+
+def _change(
+    top: pd.DataFrame, since: tuple[Ints, Ints] | None, to_last: tuple[Ints, Ints]
+) -> dict[str, Any]:
+    """A row of `CHANGES`, but for which it is.
+
+    Args:
+        top: the layer's rows of ``scan/top_patches`` at the checkpoint.
+        since: the top images at the checkpoint before and at this one; None at the first.
+        to_last: the top images at this checkpoint and at the last.
+    """
+    strongest = top["value"][top["rank"] == 1]
+    units = len(to_last[0])
+    last = agreement(*to_last)
+    changed = vars(agreement(*since)) if since else {}
+    return {
+        "units": units,
+        "dead": units - len(strongest),
+        "median_value": float(strongest.median()) if len(strongest) else None,
+        **changed,
+        "stayed_last": last.stayed,
+        "overlap_last": last.overlap,
+    }
+
+
+def _strongest(
+    top: pd.DataFrame,
+    since: tuple[Ints, Ints] | None,
+    units: int,
+    pictures: dict[int, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """A row of `STRONGEST` per unit, but for layer and checkpoint; the arguments as `_change`'s."""
+    rows = top[top["rank"] == 1].to_dict("records")
+    first = {row["unit"]: {name: row[name] for name in _FROM_TOP} for row in rows}
+    jumps: list[bool | None] = [None] * units
+    if since:
+        pairs = zip(*jumped(*since), strict=True)
+        jumps = [bool(jump) if known else None for jump, known in pairs]
+    return [
+        {"unit": unit, "jumped": jumps[unit], **first.get(unit, {}), **pictures.get(unit, {})}
+        for unit in range(units)
+    ]
 
 
 def top_images(rows: pd.DataFrame, units: int) -> Ints:

@@ -248,16 +248,19 @@ def test_run_finishes_what_a_job_needs_one_after_another_and_tells(
 
 
 def test_run_again_does_not_do_again_what_a_job_needs(
-    tmp_path: Path, needed: list[SquareSpec], done: list[int]
+    tmp_path: Path, needed: list[SquareSpec], done: list[int], capsys: pytest.CaptureFixture[str]
 ):
     spec = CubeSpec(out=str(tmp_path / "run"))
     engine.run(SquareSpec(out=f"{spec.out}/a"))
     done.clear()
 
+    capsys.readouterr()
     first = engine.run(spec)
     assert done == [0, 1, 2, 3] * 2
     assert engine.run(spec) == first
     assert (done, len(needed)) == ([0, 1, 2, 3] * 2, 4)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unitscope")]
+    assert told == [f"unitscope: cube needs square in {spec.out}/b"]
 
 
 def test_report_counts_and_says_how_to_go_on_and_that_it_was_done(spec: SquareSpec):

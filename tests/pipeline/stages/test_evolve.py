@@ -29,7 +29,9 @@ def stage(tmp_path: Path) -> EvolveStage:
         made_up_run.scan(own, LAYERS, images=20 if name == "e2" else 40)
         if name != "e3":
             made_up_run.project(own, LAYERS, images=20 if name == "e2" else 40)
-    return EvolveStage(run, Resources(local=True, threads=1), NAMES, LAYERS, UNITS)
+    stage = EvolveStage(run, Resources(local=True, threads=1), NAMES, LAYERS, UNITS)
+    stage.setup("cpu")
+    return stage
 
 
 def written(stage: EvolveStage, start: int, stop: int) -> dict[str, bytes]:
