@@ -212,4 +212,5 @@ JOB = JobInfo(
     example="unitscope evolve runs/a --checkpoints 'weights/epoch*.safetensors'",
     tables=(STRONGEST, CHANGES, SETTLED),
     figure=EvolutionFigure,
+    paper="4",
 )

@@ -17,7 +17,8 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.formats import counted
 from pipeline.report.manifests import published
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.pictures import stacked
+from pipeline.report.section import Gallery, PaperSection, Summary
 from pipeline.report.sections.evolve import chart
 from pipeline.report.sections.evolve.cells import cell_size, encode_cell
 from pipeline.report.sections.evolve.chart import Chart, draw_chart
@@ -28,6 +29,7 @@ from pipeline.report.sections.evolve.history import (
     Moment,
     UnitHistory,
 )
+from pipeline.report.sections.units.figure_2 import choose_layers
 from pipeline.store.layout import layer_stem
 from pipeline.store.run import Run
 from schemas.jobs.evolve import EvolutionFigure
@@ -35,6 +37,7 @@ from schemas.secrets import mask
 
 PAGE = "evolve.html"
 _SHADES = 10
+_PAPER_UNITS = 6
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class LayerPage:
     after: LayerRow | None
 
 
-class EvolveSection(DrawnSection[EvolutionFigure]):
+class EvolveSection(PaperSection[EvolutionFigure]):
     """See `Section`; it shows the units of the scan at checkpoints of training."""
 
     name = "evolve"
@@ -120,6 +123,16 @@ class EvolveSection(DrawnSection[EvolutionFigure]):
         """The units of a layer that were projected."""
         reader = EvolutionReader(run)
         return draw_evolution(asked.evolve, reader.checkpoints, reader.units(asked.evolve))
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """ZF fig. 4: a block per layer, of at most five, each of the first six units projected."""
+        reader = EvolutionReader(run)
+        layers = run.table("layers", job="scan")
+        chosen = choose_layers(layers[layers["layer"].isin(reader.layers)])
+        blocks = [(row["layer"], reader.units(row["layer"])[:_PAPER_UNITS]) for row in chosen]
+        return stacked(
+            [draw_evolution(layer, reader.checkpoints, units) for layer, units in blocks]
+        )
 
 
 def evolve_html(url: str, reader: EvolutionReader, rows: Sequence[LayerRow]) -> str:

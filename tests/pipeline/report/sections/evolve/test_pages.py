@@ -115,3 +115,12 @@ def test_draw_shows_the_units_of_a_layer(run: str):
     assert picture.height > SECTION.draw(open_run(run), EvolutionFigure(evolve="conv1")).height
     with pytest.raises(LayerError, match="'conv' was not followed; nearest: conv"):
         SECTION.draw(open_run(run), EvolutionFigure(evolve="conv"))
+
+
+def test_figure_of_the_paper_has_a_block_per_layer(run: str):
+    blocks = [SECTION.draw(open_run(run), EvolutionFigure(evolve=layer)) for layer in LAYERS]
+
+    figure = SECTION.draw_paper(open_run(run))
+
+    assert figure.height == sum(block.height for block in blocks)
+    assert figure.width == max(block.width for block in blocks)
