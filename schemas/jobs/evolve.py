@@ -211,6 +211,6 @@ JOB = JobInfo(
     "and none twice. Killed at any moment, the same command resumes.",
     example="unitscope evolve runs/a --checkpoints 'weights/epoch*.safetensors'",
     tables=(STRONGEST, CHANGES, SETTLED),
-    figure=EvolutionFigure,
+    figures=(EvolutionFigure,),
     paper="4",
 )
