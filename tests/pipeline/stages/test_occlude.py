@@ -58,7 +58,8 @@ def test_process_counts_images_and_positions(stage: OccludeStage):
 
     done = stage.process(Shard(index=1, start=3, stop=5))
 
-    assert done.counts == {"images": 2, "positions": done.tables["maps"].num_rows}
+    positions = done.tables["maps"].num_rows
+    assert done.counts == {"images": 2, "positions": positions, "projections": 2}
     assert done.tables["pictures"].num_rows == 4
 
 

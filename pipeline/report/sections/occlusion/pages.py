@@ -157,9 +157,9 @@ def _maps(
 
 def _evidence(image: Occluded, watched: WatchedMap) -> list[tuple[str, bytes]]:
     files = []
-    own = image.evidence.own_patch
-    if own is not None and own.projection is not None:
-        picture = projection_in_frame(own.projection, own.box, image.frame_px)
+    own = image.projection
+    if own.picture is not None:
+        picture = projection_in_frame(own.picture, own.box, image.frame_px)
         files.append((watched.projection, encode(picture, photo=True)))
     if watched.sheet:
         files.append((watched.sheet, encode_contact_sheet(image.evidence.others, watched.shape)))
