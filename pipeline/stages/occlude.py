@@ -26,7 +26,7 @@ from pipeline.data.loader import Batch
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from pipeline.stages.project import projection_png, shown_boxes
 from schemas.arrays import Floats, Ints
 from schemas.errors import LayerError, TraceError
@@ -42,7 +42,7 @@ _BOX = ("box_y0", "box_x0", "box_y1", "box_x1")
 
 
 @dataclass
-class OccludeStage(ModelStage):
+class OccludeStage(ImageStage):
     """Occludes the images of shards.
 
     Attributes:
