@@ -147,6 +147,11 @@ def page_name(image_id: int) -> str:
     return f"{_stem(image_id)}.html"
 
 
+def activity_file(image_id: int, window: int) -> str:
+    """The file of an image's map b under a window, relative to the gallery."""
+    return f"{_stem(image_id)}-{window}-activity.webp"
+
+
 def window_row(
     image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
 ) -> WindowRow:
@@ -156,7 +161,7 @@ def window_row(
         title=window_title(window),
         facts=window_facts(image, window),
         spot=spot(window),
-        activity=f"{stem}-activity.webp",
+        activity=activity_file(image.image_id, window.window),
         p=f"{stem}-p.webp",
         classes=f"{stem}-classes.webp",
         activity_scale=activity_scale(image, window),

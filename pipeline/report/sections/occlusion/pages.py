@@ -14,9 +14,10 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.contact_sheet import encode_contact_sheet
 from pipeline.report.formats import counted, few
+from pipeline.report.manifests import require_same_scan
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.pictures import encode
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.section import DrawnSection, Gallery, Summary, UnitNote
 from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
 from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import (
@@ -44,6 +45,7 @@ from pipeline.report.sections.occlusion.reader import (
     WindowMap,
     count_occluded,
 )
+from pipeline.report.sections.occlusion.unit_notes import occlusion_notes
 from pipeline.store.run import Run
 from schemas.errors import SpecError
 from schemas.jobs.occlude import OcclusionFigure
@@ -83,6 +85,11 @@ class OcclusionSection(DrawnSection[OcclusionFigure]):
         index = OcclusionIndex(mask(gallery.run.url), tuple(cards[each] for each in ranked))
         gallery.put(OCCLUSIONS, occlusions_html(index).encode())
         return _summary(len(ranked))
+
+    def of_units(self, gallery: Gallery, layer: str) -> dict[int, UnitNote]:
+        """The images whose strongest map was a unit's."""
+        require_same_scan(gallery.run, self.name, "occlusion was")
+        return occlusion_notes(gallery.run, layer, gallery.patches.frame_px)
 
     def draw(self, run: Run, asked: OcclusionFigure) -> Image.Image:
         """One image."""
