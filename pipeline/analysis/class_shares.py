@@ -64,5 +64,37 @@ def class_shares(
         patches=n,
         share=share,
         lift=share * sum(images.values()) / images[first],
-        selectivity=min(max(1 - entropy / largest, 0.0), 1.0) if largest > 0 else None,
+        selectivity=_inside(1 - entropy / largest) if largest > 0 else None,
     )
+
+
+def chance_selectivity(patches: int, sizes: Sequence[int]) -> float | None:
+    """The mean `ClassShares.selectivity` of images that are drawn at random, none of them twice.
+
+    What an index of few patches must be held against: nine of ten equal classes have 0.2, not 0.
+    The patches of class c then follow the hypergeometric distribution, so that
+    ``E[H] = -sum_c sum_k P(n_c = k) k/n log(k/n)``.
+
+    Args:
+        patches: n, at most the images.
+        sizes: images of each class, each at least 1.
+
+    Returns:
+        0 to 1; None where the selectivity is not defined.
+    """
+    largest = math.log(min(patches, len(sizes))) if patches else 0.0
+    if largest <= 0:
+        return None
+    images = sum(sizes)
+    draws = math.comb(images, patches)
+    entropy = 0.0
+    for size, classes in sorted(Counter(sizes).items()):
+        for k in range(1, min(size, patches) + 1):
+            p = math.comb(size, k) * math.comb(images - size, patches - k) / draws
+            entropy -= classes * p * k / patches * math.log(k / patches)
+    return _inside(1 - entropy / largest)
+
+
+def _inside(share: float) -> float:
+    """What rounding has put outside 0 to 1."""
+    return min(max(share, 0.0), 1.0)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections import Counter
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from pipeline.analysis.class_shares import class_shares
+from pipeline.analysis.class_shares import chance_selectivity, class_shares
 
 IMAGES = {"cat": 10, "dog": 30, "car": 60}
 
@@ -70,3 +73,23 @@ def test_selectivity_equals_the_definition_over_random_patches():
 
 def test_class_shares_without_a_class_are_none():
     assert class_shares([], IMAGES) is None
+
+
+@pytest.mark.parametrize("patches", [2, 3, 5])
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 2, 5), (1,) * 8])
+def test_chance_selectivity_is_the_mean_over_all_draws(patches: int, sizes: tuple[int, ...]):
+    images = [name for name, size in enumerate(sizes) for _ in range(size)]
+    drawn = [class_shares(own, Counter(images)) for own in combinations(images, patches)]
+    wanted = np.mean([one.selectivity for one in drawn if one is not None])
+
+    assert chance_selectivity(patches, sizes) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_chance_selectivity_of_many_images_of_many_classes_is_a_number():
+    assert chance_selectivity(9, [1300] * 1000) == pytest.approx(0.0025, abs=1e-3)
+    assert chance_selectivity(9, [60] * 10) == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize(("patches", "sizes"), [(1, [3, 4]), (0, [3, 4]), (3, [9])])
+def test_chance_selectivity_is_none_where_the_index_is(patches: int, sizes: list[int]):
+    assert chance_selectivity(patches, sizes) is None

@@ -26,11 +26,11 @@ def occlusion_notes(run: Run, layer: str, frame_px: int) -> dict[int, UnitNote]:
     best = rows.drop_duplicates(["unit", "image_id"])
     notes = {}
     for unit, own in best.groupby("unit"):
-        few = f", the largest drops of {_SHOWN} below" if len(own) > _SHOWN else ""
+        few = f"; those {_SHOWN} whose p falls furthest are below" if len(own) > _SHOWN else ""
         notes[int(str(unit))] = UnitNote(
             title="Watched under a sliding window",
             words=f"It was the strongest map of {counted(len(own), 'image')} of the {all_images:,} "
-            f"that were occluded{few}: where the window lowers its total activity, dark.",
+            f"that were occluded{few}. A map is dark where a window there lowers its total activity.",
             pictures=tuple(_picture(row, frame_px) for row in own.head(_SHOWN).to_dict("records")),
         )
     return notes

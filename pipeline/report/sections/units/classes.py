@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.analysis.class_shares import ClassShares, class_shares
+from pipeline.analysis.class_shares import ClassShares, chance_selectivity, class_shares
 from pipeline.report.formats import percent, three_digits
 from pipeline.store.run import Run
 
@@ -57,6 +57,7 @@ class ClassReader:
         named = {row["image_id"]: _name(row["label"], row["class_name"]) for row in images}
         self._classes = {image_id: name for image_id, name in named.items() if name}
         self._images = Counter(self._classes.values())
+        self._chances: dict[int, float | None] = {}
 
     def read(self, layer: str) -> dict[int, UnitClasses]:
         """By unit of a layer; those without a class among their top patches are left out.
@@ -73,11 +74,26 @@ class ClassReader:
             if image_id in self._classes:
                 patches.setdefault(unit, []).append(self._classes[image_id])
         found = {unit: class_shares(own, self._images) for unit, own in patches.items()}
-        return {unit: describe(shares) for unit, shares in found.items() if shares is not None}
+        return {
+            unit: describe(shares, self._chance(shares.patches))
+            for unit, shares in found.items()
+            if shares is not None
+        }
+
+    def _chance(self, patches: int) -> float | None:
+        if patches not in self._chances:
+            sizes = list(self._images.values())
+            self._chances[patches] = chance_selectivity(patches, sizes)
+        return self._chances[patches]
 
 
-def describe(shares: ClassShares[str]) -> UnitClasses:
-    """The shares, formatted."""
+def describe(shares: ClassShares[str], chance: float | None) -> UnitClasses:
+    """The shares, formatted.
+
+    Args:
+        shares: of a unit.
+        chance: the mean selectivity of as many images drawn at random.
+    """
     shown, rest = shares.counts[:_SHOWN], shares.counts[_SHOWN:]
     bars = [_bar(name, count, shares.patches) for name, count in shown]
     if rest:
@@ -89,10 +105,10 @@ def describe(shares: ClassShares[str]) -> UnitClasses:
         f"{percent(shares.share)} of its {shares.patches:,} top patches are of class {first}, "
         f"{three_digits(shares.lift)} times the class's share of the images."
     )
-    if shares.selectivity is not None:
+    if shares.selectivity is not None and chance is not None:
         words += (
-            f" Selectivity {three_digits(shares.selectivity)}: 0 where the patches are spread "
-            "evenly over classes, 1 where they are of one."
+            f" Selectivity {three_digits(shares.selectivity)}, from 0, evenly over classes, to 1, "
+            f"a single class; images drawn at random have {three_digits(chance)} on average."
         )
     chosen = -1.0 if shares.selectivity is None else round(shares.selectivity, 6)
     return UnitClasses(tuple(bars), words, chosen)

@@ -24,7 +24,7 @@ def test_occlusion_notes_are_of_the_watched_unit_alone(
     assert notes.keys() == {0}
     noun = "1 image" if len(images) == 1 else f"{len(images)} images"
     assert f"strongest map of {noun} of the {len(images)} that were occluded" in notes[0].words
-    assert ("the largest drops of 6 below" in notes[0].words) == (len(images) > shown)
+    assert ("those 6 whose p falls furthest" in notes[0].words) == (len(images) > shown)
     assert len(notes[0].pictures) == shown
 
 

@@ -44,8 +44,9 @@ def test_describe_says_the_selectivity_only_where_it_is_defined(
 ):
     shares = ClassShares((("cat", 9),), 9, 1.0, 2.0, selectivity)
 
-    found = describe(shares)
+    found = describe(shares, 0.125)
 
     assert found.bars == (ClassBar("cat", "9", 100.0),)
-    assert ("Selectivity 0.4: " in found.words) == said
+    assert ("Selectivity 0.4, from 0" in found.words) == said
+    assert ("at random have 0.125 on average" in found.words) == said
     assert found.selectivity == (0.4 if said else -1.0)
