@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from pipeline.analysis.deconvnet.projector import Projector, Targets
 from pipeline.analysis.occlusion.fill import fill_frame
 from pipeline.analysis.occlusion.metrics import Box, summarise
 from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
+from pipeline.analysis.predictions import explained_classes
 from pipeline.data.loader import Batch
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.models.layer import Layer
@@ -131,11 +132,11 @@ class OccludeStage(ImageStage):
         )
 
     def _rows(
-        self, row: dict[str, object], window: int, found: Occlusion, boxes: list[Box]
+        self, row: dict[str, Any], window: int, found: Occlusion, boxes: list[Box]
     ) -> tuple[dict[str, object], pa.Table]:
         """One image under one window: its row of occlude/pictures, and those of occlude/maps."""
         spec, occluder = self.spec.windows[window], self._occluders[window]
-        target = self._target(row, found)
+        target = int(explained_classes(found.clean[None], [row["label"]], self.spec.target))
         clean, p = softmax(found.clean), softmax(found.scores)
         predicted = p.argmax(axis=1)
         numbers = summarise(
@@ -183,15 +184,6 @@ class OccludeStage(ImageStage):
         [signal] = self._projector.project(image, {self.layer: one})[self.layer].pictures
         png, scale = projection_png(signal.float().cpu().numpy(), self.source.preprocess.crop_px)
         return about | {"projection": {"bytes": png, "path": None}, "scale": scale}
-
-    def _target(self, row: dict[str, object], found: Occlusion) -> int:
-        """The class asked for, else the label where it is a class, else the prediction."""
-        if self.spec.target is not None:
-            return self.spec.target
-        label = row["label"]
-        if isinstance(label, int) and label < len(found.clean):
-            return label
-        return int(found.clean.argmax())
 
 
 def projector_of(network: Network, layer: Layer) -> Projector | str:

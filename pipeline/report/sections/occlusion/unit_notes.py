@@ -30,7 +30,7 @@ def occlusion_notes(run: Run, layer: str, frame_px: int) -> dict[int, UnitNote]:
         notes[int(str(unit))] = UnitNote(
             title="Watched under a sliding window",
             words=f"It was the strongest map of {counted(len(own), 'image')} of the {all_images:,} "
-            f"that were occluded{few}. A map is dark where a window there lowers its total activity.",
+            f"that were occluded{few}. Dark: where a window lowers the map's total activity.",
             pictures=tuple(_picture(row, frame_px) for row in own.head(_SHOWN).to_dict("records")),
         )
     return notes
