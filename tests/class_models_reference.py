@@ -30,18 +30,18 @@ def waves(side: int) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64) / math.sqrt(side)
 
 
-def weights(side: int) -> Tensor:
-    """1 / max(1, cycles per image) of each wave, [S, S]."""
-    cycles = [min(u, side - u) for u in range(side)]
+def weights(side: int, field: int) -> Tensor:
+    """1 / max(1, cycles per field) of each wave, [S, S]."""
+    cycles = [min(u, side - u) * field / side for u in range(side)]
     rows = [[1 / max(1.0, math.sqrt(u * u + v * v)) for v in cycles] for u in cycles]
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def in_waves(coefficients: Tensor) -> Tensor:
+def in_waves(coefficients: Tensor, field: int) -> Tensor:
     """The image [3, S, S] of weighed coefficients [3, S, S]."""
     side = coefficients.shape[-1]
     basis = waves(side)
-    return basis @ (weights(side) * coefficients) @ basis
+    return basis @ (weights(side, field) * coefficients) @ basis
 
 
 def moved(image: Tensor, down: int, across: int) -> Tensor:
@@ -65,7 +65,7 @@ def blurred(image: Tensor, deviation: float) -> Tensor:
     return matrix @ image @ matrix.T
 
 
-def ascend(  # noqa: PLR0913 (a definition's own letters)
+def ascend(
     value: Value,
     image: Tensor,
     shifts: Tensor,
@@ -74,6 +74,9 @@ def ascend(  # noqa: PLR0913 (a definition's own letters)
     normalise: bool,
     l2: float,
     basis: str,
+    field: int,
+    lowest: tuple[float, ...],
+    highest: tuple[float, ...],
     blur: float = 0.0,
     every: int = 1,
 ) -> tuple[Tensor, list[float], list[float]]:
@@ -84,14 +87,17 @@ def ascend(  # noqa: PLR0913 (a definition's own letters)
         image: [3, S, S], where it starts.
         shifts: [steps, 2].
         rate: of a step.
-        normalise: each change's root mean square is the rate.
+        normalise: each change's root mean square, over what is seen, is the rate.
         l2: lambda.
         basis: pixel or fourier.
+        field: side of what is seen, in pixels.
+        lowest: of each colour.
+        highest: of each colour.
         blur: standard deviation; 0: none.
         every: steps from blur to blur.
     """
     side, count = image.shape[-1], len(shifts)
-    matrix, weight = waves(side), weights(side)
+    matrix, weight = waves(side), weights(side, field)
 
     def coefficients(of: Tensor) -> Tensor:
         return (matrix @ of @ matrix) / weight
@@ -100,13 +106,18 @@ def ascend(  # noqa: PLR0913 (a definition's own letters)
     for step, (down, across) in enumerate(shifts.tolist()):
         start = coefficients(image) if basis == "fourier" else image
         leaf = start.clone().requires_grad_()
-        shown = in_waves(leaf) if basis == "fourier" else leaf
+        shown = in_waves(leaf, field) if basis == "fourier" else leaf
         raised, penalty = value(moved(shown, down, across)), l2 * (shown**2).sum()
         (raised - penalty).backward()
         assert leaf.grad is not None
-        change = in_waves(leaf.grad) if basis == "fourier" else leaf.grad
-        length = (change**2).mean().sqrt().item() if normalise else 1.0
+        change = in_waves(leaf.grad, field) if basis == "fourier" else leaf.grad
+        length = math.sqrt((change**2).sum().item() / (3 * field**2)) if normalise else 1.0
         image = image + rate * change / length
+        colours = [
+            torch.clamp(plane, low, high)
+            for plane, low, high in zip(image, lowest, highest, strict=True)
+        ]
+        image = torch.stack(colours)
         if blur and (step + 1) % every == 0 and step + 1 < count:
             image = blurred(image, blur)
         values.append(raised.item())

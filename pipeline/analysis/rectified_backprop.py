@@ -1,7 +1,7 @@
 """Guided backpropagation (Springenberg et al. 2014) and the deconvnet (ZF 2.1) from a class score.
 
-Both are backpropagation with another rule at each ReLU; so is a way past rectifiers that are off. The rule is set for the calls within a
-context, so that the network itself is not changed.
+Both are backpropagation with another rule at each ReLU; so is a way past rectifiers that are off.
+The rule is set for the calls within a context, so that the network itself is not changed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class RectifiedBackprop(TorchFunctionMode):
     """Within it the gradient passes ReLUs by another rule; forward values stay as they are.
 
     At a ReLU the backward signal itself is rectified (deconvnet), and multiplied by the forward's
-    gate, too (guided), or passes as it is (open). Response normalisation passes it through. Max pooling is no exception:
-    its gradient is the deconvnet's unpooling by switches.
+    gate, too (guided), or passes as it is (open). Response normalisation passes it through. Max
+    pooling is no exception: its gradient is the deconvnet's unpooling by switches.
 
     Args:
         rule: which.

@@ -1,4 +1,4 @@
-"""Images that a class, or any unit, answers to most: class models (Simonyan et al. 2013, section 2).
+"""Images that a class, or any unit, answers to most: class models (Simonyan et al. 2013, sec. 2).
 
 Of a unit of an inner layer this is activation maximisation (Erhan et al. 2009).
 """
@@ -7,19 +7,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.flags import Flag
 from schemas.job_info import JobInfo
 from schemas.specs import RunSpec, Spec
 from schemas.tables import BOX, CLASS_NAME, LAYER, UNIT, Column, Table
-from schemas.values import BatchSize, ClassName, Count, Natural, Side, in_words
+from schemas.values import BatchSize, ClassName, Count, Natural, Side, bounds, in_words
 
 _UNITS = r"^.+:[0-9]{1,9}(-[0-9]{1,9})?$"
+
+
+def _upwards(text: str) -> str:
+    first, last = bounds(text.rpartition(":")[2])
+    if last < first:
+        raise ValueError(f"a range goes upwards, {last}-{first}")
+    return text
+
+
 LayerUnits = Annotated[
     str,
     Field(pattern=_UNITS),
     in_words(_UNITS, "a glob over layers and units of them, relu*:3 or relu*:0-8, is needed"),
+    AfterValidator(_upwards),
 ]
 """Units of the layers that a glob names: ``features.12*:0-8``."""
 Steps = Annotated[int, Field(gt=0, le=100_000)]
@@ -53,14 +63,15 @@ class ClassModelsSpec(RunSpec):
         default=0.05,
         gt=0,
         le=1e6,
-        description="length of a step: root mean square of the change of the network's input, which "
-        "has about unit variance; with normalise=false: what the gradient is multiplied by",
+        description="length of a step: root mean square of what changes where the target sees, in "
+        "the network's input, which has about unit variance; with normalise=false: what the "
+        "gradient is multiplied by",
     )
     normalise: bool = Field(
         default=True, description="divide each step's gradient by its root mean square"
     )
     l2: Annotated[float, Flag(metavar="LAMBDA")] = Field(
-        default=1e-4,
+        default=1e-3,
         ge=0,
         le=1e6,
         description="lambda of the penalty lambda |I|^2; I is the network's input, 0 the mean "
@@ -72,9 +83,9 @@ class ClassModelsSpec(RunSpec):
         "1/frequency, so that an image grows from coarse to fine",
     )
     jitter_px: Annotated[Jitter, Flag("--jitter", metavar="PX")] = Field(
-        default=8,
+        default=16,
         description="each step sees the image shifted at random, around the edges, by up to this; "
-        "for a small receptive field at most a 16th of its side; 0: none",
+        "for a small receptive field at most an eighth of its side; 0: none",
     )
     blur_px: Annotated[float, Flag("--blur", metavar="PX")] = Field(
         default=0.0,
@@ -107,15 +118,22 @@ class ClassModelsSpec(RunSpec):
         default=512, ge=16, description="longest side of a stored picture; larger ones are reduced"
     )
 
+    @model_validator(mode="after")
+    def _starts_differ(self) -> ClassModelsSpec:
+        if self.seeds > 1 and self.noise == 0 and self.jitter_px == 0:
+            raise ValueError(
+                f"seeds: without noise and jitter all {self.seeds} images of a target are the same "
+                "one; give noise, or one seed"
+            )
+        return self
+
 
 class ClassModelsFigure(Spec):
     """The images of one class or unit, side by side."""
 
     class_model: Annotated[
         str, Flag(panel="What to draw", metavar="CLASS|LAYER:UNIT"), Field(min_length=1)
-    ] = Field(
-        description="a class, by its number or name, or a unit, features.12:7, that has class models"
-    )
+    ] = Field(description="a class, by its number or name, or a unit, features.12:7")
 
 
 START = Column("start", "int32", "which noise the ascent began with, from 0")
@@ -146,16 +164,11 @@ MODELS = Table(
         Column("score_start", "float32", "its value for the noise that the ascent began with"),
         Column("score_end", "float32", "its value for the image that the ascent ended with"),
         Column("penalty_end", "float32", "lambda |I|^2 of that image; the ascent raises their gap"),
-        Column(
-            "score_shown",
-            "float32",
-            "its value for the picture's frame: pixels cut to 0..255 and rounded, not reduced",
-        ),
-        Column("clipped", "float32", "share of pixel values that were outside 0..255, from 0 to 1"),
+        Column("saturated", "float32", "share of the picture's values that are 0 or 255, 0 to 1"),
         Column(
             "p_target",
             "float32",
-            "of a class: its softmax probability for that frame",
+            "of a class: its softmax probability for the picture's frame",
             nullable=True,
         ),
         Column(
@@ -175,8 +188,7 @@ MODELS = Table(
         Column(
             "picture",
             "picture",
-            "PNG of the image inside the receptive field's part in the frame, pixels as the data "
-            "set's; of a class, or of a mean, the frame",
+            "PNG of the image where the receptive field and the frame overlap",
         ),
     ),
     key=("layer", "unit", "start"),
@@ -205,8 +217,8 @@ ASCENT = Table(
 JOB = JobInfo(
     "class-models",
     ClassModelsSpec,
-    help="Find images that a class, or any unit, answers to most: gradient ascent on the score less "
-    "a penalty, from the mean colour. Killed at any moment, the same command resumes.",
+    help="Find images that a class, or any unit, answers to most: gradient ascent on the score "
+    "less a penalty, from the mean colour. Killed at any moment, the same command resumes.",
     example="unitscope class-models runs/a --classes 1,207 --units 'features.12*:0-8'",
     tables=(MODELS, ASCENT),
     figure=ClassModelsFigure,

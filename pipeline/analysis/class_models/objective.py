@@ -64,7 +64,7 @@ def raised_layer(network: Network, layer: Layer) -> Layer:
 
 
 def target_box(layer: Layer, unit: int, position: Position, frame_px: int) -> Ints:
-    """What a target can see: its receptive field's part in the frame; for a mean, the frame.
+    """What a target can see: its receptive field; for a mean, the frame.
 
     Args:
         layer: the target's.
@@ -73,12 +73,13 @@ def target_box(layer: Layer, unit: int, position: Position, frame_px: int) -> In
         frame_px: side of the input frame.
 
     Returns:
-        int64 [4]: y0, x0, y1, x1, half-open, within the frame.
+        int64 [4]: y0, x0, y1, x1, half-open, unclipped.
     """
     if position == "mean":
         return np.array([0, 0, frame_px, frame_px])
     y, x = (np.array([side // 2]) for side in layer.layout.map_size)
-    return layer.boxes(np.array([unit]), y, x)[0].clip(0, frame_px)
+    box: Ints = layer.boxes(np.array([unit]), y, x)[0]
+    return box
 
 
 def raise_values(network: Network, targets: Sequence[Target], position: Position) -> Raised:
@@ -109,6 +110,20 @@ def raise_values(network: Network, targets: Sequence[Target], position: Position
         return torch.stack([found[place] for place in range(len(targets))])
 
     return values
+
+
+def read_scores(network: Network) -> Callable[[Tensor], Tensor]:
+    """Compile a run that gives every class's score, before a softmax, [N, classes]."""
+    layer = raised_layer(network, network.layers[-1])
+    run = _run_up_to(network, layer, {layer.name: layer})
+
+    def scores(images: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        run(images, lambda _, value: found.append(layer.maps(value)))
+        height, width = found[0].shape[2:]
+        return found[0][:, :, height // 2, width // 2]
+
+    return scores
 
 
 def _read(plane: Tensor, position: Position) -> Tensor:

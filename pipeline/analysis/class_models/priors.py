@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 
 
-def wave_weights(side: int) -> Tensor:
-    """The weight of each wave of a square image, ``1 / max(1, cycles per image side)``.
+def wave_weights(side: int, field_px: int) -> Tensor:
+    """The weight of each wave of a square image, ``1 / max(1, field_px * frequency)``.
 
     Args:
         side: S, of the image in pixels.
+        field_px: waves longer than this weigh 1. With S only the mean and the longest waves do;
+            with the side of a small receptive field waves that it cannot tell apart are alike.
 
     Returns:
         float64 [S, S // 2 + 1], from 0 to 1, in the order of `torch.fft.rfft2`.
     """
-    down = torch.fft.fftfreq(side, 1 / side, dtype=torch.float64)
-    across = torch.fft.rfftfreq(side, 1 / side, dtype=torch.float64)
-    return 1 / torch.hypot(down[:, None], across).clamp(min=1)
+    down = torch.fft.fftfreq(side, dtype=torch.float64)
+    across = torch.fft.rfftfreq(side, dtype=torch.float64)
+    return 1 / (field_px * torch.hypot(down[:, None], across)).clamp(min=1)
 
 
 def weigh_waves(images: Tensor, weights: Tensor) -> Tensor:
@@ -34,15 +36,17 @@ def weigh_waves(images: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         images: [N, 3, S, S].
-        weights: [S, S // 2 + 1], symmetric in the sign of a frequency.
+        weights: [N, S, S // 2 + 1], each symmetric in the sign of a frequency.
 
     Returns:
         [N, 3, S, S].
     """
     size = list(images.shape[-2:])
-    return torch.stack(
-        [torch.fft.irfft2(torch.fft.rfft2(image) * weights, s=size) for image in images]
-    )
+    weighed = [
+        torch.fft.irfft2(torch.fft.rfft2(image) * own, s=size)
+        for image, own in zip(images, weights, strict=True)
+    ]
+    return torch.stack(weighed)
 
 
 def shifted(images: Tensor, shifts: Tensor) -> Tensor:

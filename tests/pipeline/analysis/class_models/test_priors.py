@@ -23,13 +23,17 @@ def _images(side: int) -> Tensor:
 def test_weigh_waves_is_the_image_of_weighed_coefficients(side: int):
     coefficients = _images(side)
     matrix = reference.waves(side)
-    found = weigh_waves(matrix @ coefficients @ matrix, wave_weights(side))
-    assert (found - reference.in_waves(coefficients)).abs().max() < 1e-13
+    fields = [side, 1, 3]
+    weights = torch.stack([wave_weights(side, field) for field in fields])
+    found = weigh_waves(matrix @ coefficients @ matrix, weights)
+    for place, field in enumerate(fields):
+        wanted = reference.in_waves(coefficients[place], field)
+        assert (found[place] - wanted).abs().max() < 1e-13
 
 
 def test_weigh_waves_is_symmetric():
     one, other = _images(9), _images(9).flip(0)
-    weights = wave_weights(9)
+    weights = wave_weights(9, 9).expand(3, -1, -1)
     there, back = (
         (one * weigh_waves(other, weights)).sum(),
         (weigh_waves(one, weights) * other).sum(),
@@ -38,11 +42,13 @@ def test_weigh_waves_is_symmetric():
 
 
 def test_wave_weights_fall_with_the_frequency():
-    weights = wave_weights(8)
+    weights = wave_weights(8, 8)
     assert weights.shape == (8, 5)
     assert weights[0, 0] == weights[0, 1] == weights[7, 0] == 1
     assert weights[0, 4] == 0.25
     assert weights[3, 4] == pytest.approx(0.2)
+    assert wave_weights(8, 4)[3, 4] == pytest.approx(0.4)
+    assert (wave_weights(8, 1) == 1).all()
 
 
 def test_shifted_moves_each_image_by_its_own_shift():
