@@ -43,7 +43,7 @@ class ClassModelsSpec(RunSpec):
     classes: Annotated[tuple[ClassName, ...], Flag("--classes", metavar="N|NAME")] = Field(
         default=(),
         description="classes of the network, by number, 207, by a range, 0-999, or by the name "
-        "that the data set gives; repeatable, or by commas; empty, and no units: a sample",
+        "that the data set gives; repeatable, or by commas; empty: a sample, if no units are given",
     )
     units: Annotated[tuple[LayerUnits, ...], Flag("--units", metavar="GLOB:UNITS")] = Field(
         default=(),
