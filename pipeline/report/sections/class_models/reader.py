@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import pandas as pd
 import pyarrow.compute as pc
@@ -17,8 +19,23 @@ from pipeline.report.section import Row
 from pipeline.store.run import Run
 
 JOB = "class-models"
-TargetName = tuple[str, int]
-"""Layer and unit."""
+_KEY, _CURVE = ["layer", "unit"], ["step", "score", "penalty"]
+_PIXELATED_FROM = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A class or unit that has images.
+
+    Attributes:
+        layer: its layer.
+        unit: its channel.
+        is_class: whether it is a class.
+    """
+
+    layer: str
+    unit: int
+    is_class: bool
 
 
 @dataclass(frozen=True)
@@ -68,67 +85,79 @@ def unit_models(run: Run, layer: str, unit: int) -> UnitModels | None:
     Raises:
         StoreError: the images are of another scan, or a table cannot be read.
     """
-    if (layer, unit) not in target_names(run):
-        return None
-    [found] = read_models(run, [(layer, unit)])
-    return found
+    for each in shown_targets(run):
+        if (each.layer, each.unit) == (layer, unit):
+            return read_models(run, [each])[0]
+    return None
 
 
-def target_names(run: Run) -> list[TargetName]:
-    """The classes and units that have images, classes first, then in the order of the table."""
+def shown_targets(run: Run) -> list[Shown]:
+    """The classes and units that have images, classes first, then in the order of the table.
+
+    Raises:
+        StoreError: the images are of another scan, or a table cannot be read.
+    """
     if published(run, JOB) is None:
         return []
     require_same_scan(run, JOB, "class models were")
-    rows = run.table("models", job=JOB, columns=["layer", "unit", "p_target"])
+    rows = run.table("models", job=JOB, columns=["layer", "unit", "predicted"])
     rows = rows.drop_duplicates(["layer", "unit"])
-    is_class = rows["p_target"].notna()
-    rows = pd.concat([rows[is_class], rows[~is_class]])
-    return list(zip(rows["layer"].tolist(), rows["unit"].astype(int).tolist(), strict=True))
+    found = [
+        Shown(layer, int(unit), is_class=pd.notna(predicted))
+        for layer, unit, predicted in rows.itertuples(index=False, name=None)
+    ]
+    return sorted(found, key=lambda each: not each.is_class)
 
 
-def read_models(run: Run, names: Iterable[TargetName]) -> list[UnitModels]:
+def read_models(run: Run, targets: Sequence[Shown]) -> list[UnitModels]:
     """The images of some targets, in the order asked; all are in memory at once.
 
     Raises:
         StoreError: a table cannot be read.
     """
-    name_of_class = class_names(run)
-    asked = list(names)
-    condition = pc.scalar(False)
-    for layer, unit in asked:
-        condition = condition | ((pc.field("layer") == layer) & (pc.field("unit") == unit))
-    models, ascents = (
-        run.table(table, job=JOB, filters=condition) for table in ("models", "ascent")
+    condition = reduce(
+        or_, ((pc.field("layer") == t.layer) & (pc.field("unit") == t.unit) for t in targets)
     )
-    curves = {
-        key: tuple(own[["step", "score", "penalty"]].itertuples(index=False, name=None))
-        for key, own in ascents.groupby(["layer", "unit", "start"])
-    }
+    name_of_class = class_names(run)
+    models, ascents = (
+        dict(list(run.table(name, job=JOB, filters=condition).groupby(_KEY)))
+        for name in ("models", "ascent")
+    )
     found = []
-    for layer, unit in asked:
-        own = models[(models["layer"] == layer) & (models["unit"] == unit)]
-        rows = own.to_dict("records")
-        is_class = pd.notna(rows[0]["predicted"])
+    for each in targets:
+        rows = models[each.layer, each.unit].to_dict("records")
+        curves = dict(list(ascents[each.layer, each.unit].groupby("start")))
         starts = tuple(
             StartModel(
                 start=int(row["start"]),
                 picture=Image.open(io.BytesIO(row["picture"]["bytes"])).convert("RGB"),
-                facts=_facts(row, name_of_class) if is_class else _value_facts(row),
-                curve=curves[layer, unit, row["start"]],
+                facts=_facts(row, name_of_class),
+                curve=tuple(curves[row["start"]][_CURVE].itertuples(index=False, name=None)),
             )
             for row in rows
         )
-        title = name_of_class(unit) if is_class else f"{layer}:{unit}"
-        found.append(UnitModels(layer, unit, title, is_class, starts))
+        title = name_of_class(each.unit) if each.is_class else f"{each.layer}:{each.unit}"
+        found.append(UnitModels(each.layer, each.unit, title, each.is_class, starts))
     return found
 
 
 def _facts(row: Row, name_of_class: ClassName) -> tuple[tuple[str, str], ...]:
-    shown = ("most probable", f"{name_of_class(int(row['predicted']))}")
-    return (*_value_facts(row), ("p of the class", percent(row["p_target"])), shown)
-
-
-def _value_facts(row: Row) -> tuple[tuple[str, str], ...]:
-    name = "score" if pd.notna(row["predicted"]) else f"value of {row['raised']}"
+    is_class = pd.notna(row["predicted"])
     change = f"{three_digits(row['score_start'])} to {three_digits(row['score_end'])}"
-    return ((name, change), ("penalty", three_digits(row["penalty_end"])))
+    facts = (
+        ("score" if is_class else f"value of {row['raised']}", change),
+        ("penalty", three_digits(row["penalty_end"])),
+    )
+    if not is_class:
+        return facts
+    predicted = name_of_class(int(row["predicted"]))
+    return (*facts, ("p of the class", percent(row["p_target"])), ("most probable", predicted))
+
+
+def enlarged(picture: Image.Image, side: int) -> Image.Image:
+    """A picture whose longer side has so many pixels; one of few pixels shows each of them."""
+    ratio = side / max(picture.size)
+    width, height = (max(1, round(edge * ratio)) for edge in picture.size)
+    few = ratio >= _PIXELATED_FROM
+    kind = Image.Resampling.NEAREST if few else Image.Resampling.LANCZOS
+    return picture.resize((width, height), kind)
