@@ -71,7 +71,7 @@ class ClassModelsSpec(RunSpec):
         default=True, description="divide each step's gradient by its root mean square"
     )
     l2: Annotated[float, Flag(metavar="LAMBDA")] = Field(
-        default=1e-3,
+        default=5e-4,
         ge=0,
         le=1e6,
         description="lambda of the penalty lambda |I|^2; I is the network's input, 0 the mean "

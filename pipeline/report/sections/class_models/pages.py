@@ -18,6 +18,7 @@ from pipeline.report.sections.class_models.reader import (
     StartModel,
     UnitModels,
     enlarged,
+    pixelated,
     read_models,
     shown_targets,
 )
@@ -125,7 +126,7 @@ def _put(gallery: Gallery, models: UnitModels, start: StartModel, place: int) ->
     """Write an image's file; ``place`` is the target's among all that are shown."""
     picture = enlarged(start.picture, _SIDE)
     file = f"class-models/{place:05d}-{start.start}.webp"
-    gallery.put(file, encode(picture, photo=True))
+    gallery.put(file, encode(picture, photo=not pixelated(start.picture, _SIDE)))
     link = gallery.unit_link(models.layer, models.unit)
     return Card(models, start, file, picture.size, link, sparkline(start.curve))
 

@@ -145,7 +145,7 @@ def _facts(row: Row, name_of_class: ClassName) -> tuple[tuple[str, str], ...]:
     is_class = pd.notna(row["predicted"])
     change = f"{three_digits(row['score_start'])} to {three_digits(row['score_end'])}"
     facts = (
-        ("score" if is_class else f"value of {row['raised']}", change),
+        ("score" if is_class else "value", change),
         ("penalty", three_digits(row["penalty_end"])),
     )
     if not is_class:
@@ -154,10 +154,15 @@ def _facts(row: Row, name_of_class: ClassName) -> tuple[tuple[str, str], ...]:
     return (*facts, ("p of the class", percent(row["p_target"])), ("most probable", predicted))
 
 
+def pixelated(picture: Image.Image, side: int) -> bool:
+    """Whether `enlarged` shows each pixel of a picture as a square: it has few of them."""
+    return side / max(picture.size) >= _PIXELATED_FROM
+
+
 def enlarged(picture: Image.Image, side: int) -> Image.Image:
-    """A picture whose longer side has so many pixels; one of few pixels shows each of them."""
+    """A picture whose longer side has so many pixels."""
     ratio = side / max(picture.size)
     width, height = (max(1, round(edge * ratio)) for edge in picture.size)
-    few = ratio >= _PIXELATED_FROM
+    few = pixelated(picture, side)
     kind = Image.Resampling.NEAREST if few else Image.Resampling.LANCZOS
     return picture.resize((width, height), kind)
