@@ -121,7 +121,10 @@ def _units(asked: str, scan: PublishedScan) -> dict[str, range]:
     """Those of the units that the layers have."""
     glob, _, numbers = asked.rpartition(":")
     first, last = bounds(numbers)
-    layers = scan.layers(LayerSelection(include=(glob,)))
+    try:
+        layers = scan.layers(LayerSelection(include=(glob,)))
+    except LayerError as error:
+        raise LayerError(f"units: {asked}: {error}") from error
     table = scan.run.table("layers", job="scan", columns=["layer", "units"])
     sizes = dict(zip(table["layer"], table["units"].astype(int), strict=True))
     found = {

@@ -31,12 +31,12 @@ def sparkline(curve: tuple[tuple[int, float, float], ...]) -> Sparkline | None:
         return None
     low, high = min(numbers), max(numbers)
     last = curve[-1][0]
-    points = [
+    value, gap = (
         " ".join(
             f"{step / last * WIDTH:.1f},{HEIGHT - (number - low) / (high - low or 1) * HEIGHT:.1f}"
             for (step, _, _), number in zip(curve, line, strict=True)
         )
         for line in lines
-    ]
+    )
     words = f"from {curve[0][1]:.3g} to {curve[-1][1]:.3g} in {last} steps"
-    return Sparkline(*points, words)
+    return Sparkline(value, gap, words)
