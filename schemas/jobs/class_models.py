@@ -221,5 +221,5 @@ JOB = JobInfo(
     "less a penalty, from the mean colour. Killed at any moment, the same command resumes.",
     example="unitscope class-models runs/a --classes 1,207 --units 'features.12*:0-8'",
     tables=(MODELS, ASCENT),
-    figure=ClassModelsFigure,
+    figures=(ClassModelsFigure,),
 )
