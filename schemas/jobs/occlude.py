@@ -227,6 +227,6 @@ JOB = JobInfo(
     "it saw. Killed at any moment, the same command resumes.",
     example="unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8",
     tables=(OCCLUSION_PICTURES, OCCLUSION_MAPS, OCCLUSION_PROJECTIONS),
-    figure=OcclusionFigure,
+    figures=(OcclusionFigure,),
     paper="7",
 )
