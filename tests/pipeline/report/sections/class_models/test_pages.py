@@ -56,7 +56,7 @@ def test_write_shows_every_image_and_leads_to_its_unit(tmp_path: Path):
 
 def test_write_tells_the_unit_s_detail_of_its_images(tmp_path: Path):
     files = _write(_run(tmp_path, starts=2), tmp_path / "pages")
-    for script, units in (("layers/000-conv1.js", {1: 0, 3: 1}), ("layers/001-fc.js", {6: 2})):
+    for script, units in (("layers/000-conv1.js", {1: 1, 3: 2}), ("layers/001-fc.js", {6: 0})):
         text = files[script].decode().removeprefix("unitscopeDetails(").removesuffix(");\n")
         for unit, detail in enumerate(json.loads(text)):
             notes = detail["notes"]
