@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -18,7 +19,7 @@ from pipeline.report import render
 from pipeline.report.formats import counted
 from pipeline.report.manifests import published
 from pipeline.report.pictures import stacked
-from pipeline.report.section import Gallery, PaperSection, Summary
+from pipeline.report.section import Gallery, NotePicture, PaperSection, Summary, UnitNote
 from pipeline.report.sections.evolve import chart
 from pipeline.report.sections.evolve.cells import cell_size, encode_cell
 from pipeline.report.sections.evolve.chart import Chart, draw_chart
@@ -38,6 +39,8 @@ from schemas.secrets import mask
 PAGE = "evolve.html"
 _SHADES = 10
 _PAPER_UNITS = 6
+_NOTED = 5
+"""Most checkpoints in a unit's note, evenly over the training."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,18 @@ class EvolveSection(PaperSection[EvolutionFigure]):
         words = f"{counted(len(rows), 'layer')} through {checkpoints} checkpoints of training"
         return Summary(f"checkpoints {checkpoints:,}", links=((PAGE, f"Evolution: {words}"),))
 
+    def of_units(self, gallery: Gallery, layer: str) -> dict[int, UnitNote]:
+        """How often a unit jumped, and a few checkpoints of it."""
+        reader = EvolutionReader(gallery.run)
+        if layer not in reader.layers:
+            return {}
+        rows = gallery.layers[gallery.layers["layer"] == layer].to_dict("records")
+        folder = f"evolve/{layer_stem(int(rows[0]['position']), layer)}"
+        size = cell_size(gallery.sheet_px)
+        return {
+            each.unit: _note(each, reader.checkpoints, folder, size) for each in reader.units(layer)
+        }
+
     def draw(self, run: Run, asked: EvolutionFigure) -> Image.Image:
         """The units of a layer that were projected."""
         reader = EvolutionReader(run)
@@ -165,6 +180,28 @@ def layer_html(page: LayerPage, tile_px: int) -> str:
 def cell_file(pictures: str, unit: int, checkpoint: int) -> str:
     """The file of a cell, relative to the gallery."""
     return f"{pictures}/{unit:05d}-{checkpoint:03d}.webp"
+
+
+def _note(
+    history: UnitHistory, names: Sequence[str], folder: str, size: tuple[int, int]
+) -> UnitNote:
+    jumps = [moment.checkpoint for moment in history.moments if moment.jumped]
+    words = f"Its strongest image changed {counted(len(jumps), 'time')} in {len(names)} checkpoints"
+    words += f", last at {names[jumps[-1]]}." if jumps else "."
+    living = [moment for moment in history.moments if moment.patch is not None]
+    places = np.unique(
+        np.linspace(0, len(living) - 1, min(_NOTED, len(living))).round().astype(int)
+    )
+    pictures = tuple(
+        NotePicture(
+            cell_file(folder, history.unit, moment.checkpoint),
+            *size,
+            words=names[moment.checkpoint],
+            page=f"{folder}.html#unit-{history.unit}",
+        )
+        for moment in (living[place] for place in places.tolist())
+    )
+    return UnitNote("Evolution", words, pictures)
 
 
 def _put_cells(gallery: Gallery, page: LayerPage) -> None:

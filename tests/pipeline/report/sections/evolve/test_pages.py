@@ -76,6 +76,19 @@ def test_page_of_a_layer_has_a_cell_per_unit_and_checkpoint(run: str, tmp_path: 
     assert all((folder / str(picture)).is_file() for picture in pictures)
 
 
+def test_units_note_says_how_often_each_jumped_and_shows_checkpoints(run: str, tmp_path: Path):
+    write_pages(run, tmp_path / "pages")
+
+    details = (tmp_path / "pages" / "layers" / "001-conv2.js").read_text()
+    assert details.count("Its strongest image changed ") == 4
+    assert details.count("changed 0 times in 3 checkpoints.") == 3
+    assert "changed 1 time in 3 checkpoints, last at e2." in details
+    assert "evolve/001-conv2/00001-001.webp" in details
+    assert "evolve/001-conv2/00002-000.webp" not in details
+    assert "evolve/001-conv2.html#unit-1" in details
+    assert 'id="unit-1"' in (tmp_path / "pages" / "evolve" / "001-conv2.html").read_text()
+
+
 def test_gallery_of_some_layers_shows_these(run: str, tmp_path: Path):
     write_pages(run, tmp_path / "pages", layers=["conv2"])
 
