@@ -14,6 +14,8 @@ JOBS: dict[str, JobInfo] = {
         "occlude",
         "correspond",
         "saliency",
+        "class-models",
+        "evolve",
         "filters",
         "gallery",
     )

@@ -14,6 +14,8 @@ _FOUND: list[Section] = [
         "occlusion",
         "correspond",
         "saliency",
+        "class_models",
+        "evolve",
         "filters",
     )
 ]
