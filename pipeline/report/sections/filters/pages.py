@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.formats import counted, percent
 from pipeline.report.pictures import encode
-from pipeline.report.section import Gallery, PaperSection, Summary
+from pipeline.report.section import Gallery, PaperSection, Summary, UnitNote
 from pipeline.report.sections.filters.figure import draw_beside, draw_filters
 from pipeline.report.sections.filters.reader import (
     NOISE,
@@ -105,6 +105,14 @@ class FiltersSection(PaperSection[FiltersFigure]):
         found = sum(look.found for look, _ in pages)
         words = f"Filters of {counted(len(pages), 'layer')}: {counted(found, 'finding')}"
         return Summary(f"layers of filters {len(pages):,}", links=((PAGE, words),))
+
+    def of_units(self, gallery: Gallery, layer: str) -> dict[int, UnitNote]:
+        """The numbers of each unit's filter."""
+        if layer not in _chosen(gallery.run, gallery.layers):
+            return {}
+        look = FilterReader(gallery.run).read(layer)
+        title = f"filter, {look.kernel} of {look.convolution}"
+        return {each.unit: UnitNote(title, each.words) for each in look.filters}
 
     def draw(self, run: Run, asked: FiltersFigure) -> Image.Image:
         """One layer, or two runs' beside each other."""

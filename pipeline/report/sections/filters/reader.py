@@ -32,14 +32,19 @@ class FilterLook:
     Attributes:
         unit: the unit that it makes.
         values: [height, width, 3], its weights in colour, or three times the mean over channels.
-        title: its numbers in words.
+        words: its numbers.
         dead: no image fires the unit.
     """
 
     unit: int
     values: Values
-    title: str
+    words: str
     dead: bool
+
+    @property
+    def title(self) -> str:
+        """The unit and the filter's numbers."""
+        return f"unit {self.unit}: {self.words}"
 
 
 @dataclass(frozen=True)
@@ -212,10 +217,10 @@ def _look(row: Row) -> FilterLook:
     values = (pixels - 128) / 127 * float(row["scale"])
     if values.ndim == 2:
         values = np.repeat(values[:, :, None], 3, axis=2)
-    return FilterLook(int(row["unit"]), values, _title(row), bool(row["dead"]))
+    return FilterLook(int(row["unit"]), values, _words(row), bool(row["dead"]))
 
 
-def _title(row: Row) -> str:
+def _words(row: Row) -> str:
     """What is known of a filter, in words."""
     rms, times = _number(row["rms"]), _number(row["dominance"])
     words = ["not finite" if rms is None else f"RMS {three_digits(rms)}"]
@@ -232,7 +237,7 @@ def _title(row: Row) -> str:
         words.append("dead")
     elif active is not None:
         words.append(f"fires on {percent(active)}")
-    return f"unit {row['unit']}: {'; '.join(words)}"
+    return "; ".join(words)
 
 
 def _groups(findings: pd.DataFrame) -> tuple[FindingGroup, ...]:

@@ -56,6 +56,14 @@ def test_write_gives_a_page_and_sheets_per_layer(written: Path):
     assert pixels[2, 4 * 5 + 4 + 2].tolist() == [191, 191, 191, 255]
 
 
+def test_write_says_of_a_unit_what_its_filter_is(written: Path):
+    [details] = (written / "layers").glob("000-conv1.js")
+    assert details.read_text().count("filter, 3 x 5 of conv1.conv") == LAYERS["conv1"]
+    assert "RMS 0.25, 0.5 x the median" in details.read_text()
+    [other] = (written / "layers").glob("*-fc.js")
+    assert "filter" not in other.read_text()
+
+
 def test_write_leads_to_files_that_exist(written: Path):
     for page in (PAGE, "filters/000-conv1.html", "filters/001-conv2.html"):
         folder = (written / page).parent
