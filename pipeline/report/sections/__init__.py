@@ -15,6 +15,7 @@ _FOUND: list[Section] = [
         "correspond",
         "saliency",
         "class_models",
+        "evolve",
     )
 ]
 SECTIONS: dict[str, Section] = {section.name: section for section in _FOUND}
