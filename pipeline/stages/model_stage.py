@@ -78,6 +78,7 @@ class ModelStage(ABC):
         can_exclude: the loader rejects an image that kills its worker; see `Stage.can_exclude`.
         keeps_rejects: an image that cannot be used is left to `batch`; else it is an error, since
             the scan could use it.
+        keeps_pictures: batches come with the decoded pictures, `Batch.pictures`.
         unreadable: what that error says of the image, and the way out.
         source: the scanned model and its images.
         resources: where it runs.
@@ -86,6 +87,7 @@ class ModelStage(ABC):
     name: ClassVar[str]
     can_exclude: ClassVar[bool] = True
     keeps_rejects: ClassVar[bool] = False
+    keeps_pictures: ClassVar[bool] = False
     unreadable: ClassVar[tuple[str, str]] = ("was scanned", "put it back, or choose other images")
     source: ScanSource
     resources: Resources
@@ -140,6 +142,7 @@ class ModelStage(ABC):
             data=self.source.data,
             batch_size=self.batch_size,
             threads=self.resources.decode_threads,
+            keep_pictures=self.keeps_pictures,
         )
         self.open(network)
 
