@@ -45,7 +45,6 @@ class Work:
         identity: what decides the tables' bytes, beside what the engine adds: the list itself, its
             cut, the scan, the device, the threads and the versions of the libraries.
         contract: of the work list.
-        noun: what an item is called, in the plural; the list's name in the identity.
         batch_size: items per batch; a shard holds whole ones.
         shard_size: items per shard; None: a 32nd of them, in whole batches, at most 4096.
         implied: the list follows from the scan and the rest of the identity, so that its digest is
@@ -56,7 +55,6 @@ class Work:
     stage: Stage
     identity: dict[str, Any]
     contract: Table = IMAGE_LIST
-    noun: str = "images"
     batch_size: int = 1
     shard_size: int | None = None
     implied: bool = False
@@ -198,14 +196,16 @@ def _plan(info: JobInfo, work: Work, frame: dict[str, Any]) -> Plan:
     if taken := frame.keys() & work.identity.keys():
         raise ValueError(f"{info.name}: the engine itself sets {sorted(taken)} of the identity")
     identity = frame | work.identity
-    if not work.implied and work.noun not in identity:
+    items = work.stage.items
+    if not work.implied and items not in identity:
         keys = {name: work.items[name].to_pylist() for name in work.contract.key}
-        identity[work.noun] = {"count": count, "sha256": fingerprint(keys)}
+        identity[items] = {"count": count, "sha256": fingerprint(keys)}
     return Plan(
         job=info.name,
         fingerprint=fingerprint(identity),
         identity=identity,
         shards=shard_plan(count, shard_size=shard_size),
+        items=items,
     )
 
 
@@ -236,7 +236,9 @@ def _run_shards(
     sizes = {shard.index: shard.stop - shard.start for shard in plan.shards}
     already = sum(size for index, size in sizes.items() if index in done)
     threads = int(plan.identity["threads"])
-    with make_progress(sum(sizes.values()), already, stage.name) as progress:
+    with make_progress(
+        stage.name, stage.items, total=sum(sizes.values()), done=already
+    ) as progress:
         return run_shards(
             stage, store.folder, contracts, plan.shards, threads=threads, progress=progress
         )

@@ -58,7 +58,7 @@ def run(spec: GallerySpec) -> Built:
     try:
         with (
             replacing(folder) as fresh,
-            make_progress(sum(steps.values()), 0, "gallery") as progress,
+            make_progress("gallery", "images", total=sum(steps.values()), done=0) as progress,
         ):
             written = write_gallery(
                 source, layers, steps, fresh, sheet_px=spec.sheet_px, advance=progress.advance

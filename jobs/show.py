@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def show_command() -> Callable[..., None]:
     return show
 
 
-def _asked_job(figures: dict[str, type[Spec]], given: Set[str]) -> str:
+def _asked_job(figures: dict[str, type[Spec]], given: AbstractSet[str]) -> str:
     """The one job whose figure the given fields ask for.
 
     Raises:

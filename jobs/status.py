@@ -25,24 +25,26 @@ class JobStatus:
         job: its name.
         state: ``merging`` says that every shard is done but nothing is published yet.
         published_at: UTC, ISO; None before it is published.
-        images: images in the plan; None once published (see ``counts``).
-        images_done: images in shards that are done; None once published.
+        items: what the job works on: images, units, classes or checkpoints; None once published.
+        total: items in the plan; None once published (see ``counts``).
+        done: items in shards that are done; None once published.
         shards: in the plan; None once published.
         shards_done: None once published.
         counts: what the stage counted so far (images, rejects ...).
-        images_per_s: of one worker, mean over the shards done; None while there are none.
+        items_per_s: of one worker, mean over the shards done; None while there are none.
         worker_seconds_left: time left for one worker; divide it by the number of workers.
     """
 
     job: str
     state: Literal["published", "merging", "in progress"]
     published_at: str | None
-    images: int | None
-    images_done: int | None
+    items: str | None
+    total: int | None
+    done: int | None
     shards: int | None
     shards_done: int | None
     counts: dict[str, int]
-    images_per_s: float | None
+    items_per_s: float | None
     worker_seconds_left: float | None
 
 
@@ -105,12 +107,13 @@ def _published(job: str, manifest: Manifest) -> JobStatus:
         job=job,
         state="published",
         published_at=manifest.provenance.created_at,
-        images=None,
-        images_done=None,
+        items=None,
+        total=None,
+        done=None,
         shards=None,
         shards_done=None,
         counts=dict(sorted(manifest.counts.items())),
-        images_per_s=None,
+        items_per_s=None,
         worker_seconds_left=None,
     )
 
@@ -120,20 +123,21 @@ def _under_way(plan: Plan, markers: dict[int, Marker]) -> JobStatus:
     counts: Counter[str] = Counter()
     for marker in markers.values():
         counts.update(marker.counts)
-    images, done = sum(sizes.values()), sum(sizes[index] for index in markers)
+    total, done = sum(sizes.values()), sum(sizes[index] for index in markers)
     seconds = sum(marker.seconds for marker in markers.values())
     rate = done / seconds if seconds > 0 else None
     return JobStatus(
         job=plan.job,
         state="merging" if len(markers) == len(sizes) else "in progress",
         published_at=None,
-        images=images,
-        images_done=done,
+        items=plan.items,
+        total=total,
+        done=done,
         shards=len(sizes),
         shards_done=len(markers),
         counts=dict(sorted(counts.items())),
-        images_per_s=rate,
-        worker_seconds_left=(images - done) / rate if rate else None,
+        items_per_s=rate,
+        worker_seconds_left=(total - done) / rate if rate else None,
     )
 
 
@@ -141,19 +145,19 @@ def _lines(job: JobStatus) -> list[str]:
     counts = ", ".join(f"{name} {count:,}" for name, count in job.counts.items())
     if job.state == "published":
         return [f"  {job.job}: published {job.published_at}", f"    {counts}"]
-    share = job.images_done / job.images if job.images and job.images_done else 0.0
+    share = job.done / job.total if job.total and job.done else 0.0
     left = (job.shards or 0) - (job.shards_done or 0)
     lines = [
-        f"  {job.job}: {job.state}, {job.images_done:,} of {job.images:,} images ({share:.0%})",
+        f"  {job.job}: {job.state}, {job.done:,} of {job.total:,} {job.items} ({share:.0%})",
         f"    shards: {job.shards_done:,} done, {left:,} left",
     ]
     if counts:
         lines.append(f"    {counts}")
     if job.state == "merging":
         lines.append("    every shard is done; if nothing is running, run the job again to publish")
-    elif job.images_per_s and job.worker_seconds_left is not None:
+    elif job.items_per_s and job.worker_seconds_left is not None:
         lines.append(
-            f"    {job.images_per_s:,.1f} images/s per worker; left: "
+            f"    {job.items_per_s:,.1f} {job.items}/s per worker; left: "
             f"{_duration(job.worker_seconds_left)} of one worker's time"
         )
     return lines

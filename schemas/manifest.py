@@ -41,12 +41,14 @@ class Plan(Record):
         fingerprint: `fingerprint` of ``identity``.
         identity: the values that decide the tables' content.
         shards: the slices of the work list, in order.
+        items: what its rows are: images, units, classes or checkpoints.
     """
 
     job: str
     fingerprint: str
     identity: dict[str, Any]
     shards: tuple[Shard, ...]
+    items: str = "images"
 
 
 class FileRecord(Record):

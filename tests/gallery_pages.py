@@ -56,8 +56,8 @@ def write_pages(
     chosen = rows if layers is None else rows[rows["layer"].isin(layers)]
     steps = [] if told is None else told
 
-    def advance(*, images: int) -> None:
-        steps.append(images)
+    def advance(*, items: int) -> None:
+        steps.append(items)
 
     folder.mkdir()
     counted = count_steps(run, chosen)

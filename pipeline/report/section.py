@@ -29,7 +29,7 @@ AskedT = TypeVar("AskedT", bound=Spec)
 class Advance(Protocol):
     """Is told of progress."""
 
-    def __call__(self, *, images: int) -> None:
+    def __call__(self, *, items: int) -> None:
         """Add so many of the steps that `Section.count` announced."""
 
 

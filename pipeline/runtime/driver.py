@@ -28,7 +28,7 @@ from ray.exceptions import (
 from pipeline.runtime.cluster import node_resources
 from pipeline.runtime.ledger import Ledger, Patience, Task
 from pipeline.runtime.progress import Progress
-from pipeline.runtime.worker import Receipt, describe
+from pipeline.runtime.worker import Receipt
 from schemas.errors import UnitscopeError, WorkerError
 
 LOSS = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError, ObjectLostError)
@@ -205,7 +205,7 @@ class Driver:
             if isinstance(answer, Receipt):
                 self._counts.append(answer.counts)
                 self._progress.advance(
-                    images=task.shard.stop - task.shard.start,
+                    items=task.shard.stop - task.shard.start,
                     rejects=answer.counts.get("rejects", 0),
                 )
 
@@ -224,7 +224,9 @@ class Driver:
         if was == "ready":
             running, *queued = flight
             self._ledger.give_back([*queued, *announced])
-            self._progress.note(f"a worker died in {describe(running.shard)}: {reason}")
+            self._progress.note(
+                f"a worker died in {self._ledger.describe(running.shard)}: {reason}"
+            )
             self._ledger.lost(running, reason)
             if running.kind != "probe":
                 self._progress.advance(retries=1)

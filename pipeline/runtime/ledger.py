@@ -72,6 +72,7 @@ class Ledger:
         shards: those without a marker, in the order to hand out.
         workers: how many workers there are.
         patience: the limits.
+        items: what the rows are, see `Stage.items`.
         can_exclude: a row that kills its worker is left out; else it stops the run.
         note: told, in words, of suspicion and conviction.
 
@@ -85,6 +86,7 @@ class Ledger:
         *,
         workers: int,
         patience: Patience,
+        items: str,
         can_exclude: bool,
         note: Callable[[str], None],
     ) -> None:
@@ -95,6 +97,7 @@ class Ledger:
         self._inquiries: dict[int, _Inquiry] = {}
         self._workers = workers
         self._patience = patience
+        self._items = items
         self._can_exclude = can_exclude
         self._note = note
         self._barren_deaths = 0
@@ -110,6 +113,10 @@ class Ledger:
     def has_task(self) -> bool:
         """Whether an idle worker would get a task."""
         return bool(self._lonely or self._waiting)
+
+    def describe(self, shard: Shard) -> str:
+        """A shard in words for messages."""
+        return describe(shard, self._items)
 
     def next_task(self, *, held: int) -> Task | None:
         """A task for a worker that holds ``held`` shards; None where it shall get no more now.
@@ -149,7 +156,7 @@ class Ledger:
         Raises:
             WorkerError: workers keep dying and nothing gets done.
         """
-        self.died(f"in {describe(task.shard)}: {reason}")
+        self.died(f"in {self.describe(task.shard)}: {reason}")
         if task.kind == "probe":
             self._probe_killed(task.shard)
             return
@@ -157,7 +164,7 @@ class Ledger:
         index = task.shard.index
         self._blame[index] = self._blame.get(index, 0) + 1
         if task.kind == "alone":
-            self._note(f"{describe(task.shard)} ended its worker alone; looking for the image")
+            self._note(f"{self.describe(task.shard)} ended its worker alone; looking for the row")
             self._inquiries[index] = _Inquiry(open_probes=1)
             self._split(task.shard)
             self._close_probe(index)
@@ -184,7 +191,9 @@ class Ledger:
         if task.kind != "run":
             self._lonely.appendleft(task)
         elif self._blame.get(index, 0) >= self._patience.suspect_after:
-            self._note(f"{describe(task.shard)} lost its worker repeatedly; it runs alone next")
+            self._note(
+                f"{self.describe(task.shard)} lost its worker repeatedly; it runs alone next"
+            )
             self._lonely.append(Task(task.shard, "alone"))
         else:
             self._waiting.appendleft(index)
@@ -245,5 +254,5 @@ class Ledger:
             excluded = tuple(sorted({*shard.excluded, *inquiry.convicted}))
             self._shards[index] = shard.model_copy(update={"excluded": excluded})
         else:
-            self._note(f"no image of {describe(shard)} ends its worker alone; it goes back")
+            self._note(f"no row of {self.describe(shard)} ends its worker alone; it goes back")
         self._waiting.append(index)

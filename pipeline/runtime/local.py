@@ -58,5 +58,5 @@ def run_local(  # noqa: PLR0913 - the same names as run_on_ray, all but four by 
     for shard, upcoming in zip_longest(open_shards, open_shards[1:]):
         receipt = worker.run(shard, upcoming)
         counts.append(receipt.counts)
-        progress.advance(images=shard.stop - shard.start, rejects=receipt.counts.get("rejects", 0))
+        progress.advance(items=shard.stop - shard.start, rejects=receipt.counts.get("rejects", 0))
     return RunSummary(add_counts(counts), retries=0, seconds=time.monotonic() - begun)

@@ -22,7 +22,7 @@ LOG_EVERY_SECONDS = 10.0
 class Progress(Protocol):
     """What a runtime tells while it works; used as a context manager by the job."""
 
-    def advance(self, *, images: int = 0, rejects: int = 0, retries: int = 0) -> None:
+    def advance(self, *, items: int = 0, rejects: int = 0, retries: int = 0) -> None:
         """Add what was done since the last call; without arguments, a sign of life."""
 
     def note(self, message: str) -> None:
@@ -45,13 +45,17 @@ class Meter:
 
     Args:
         job: the job's name.
-        total: images of the whole plan.
-        done: images that earlier runs did; they do not count for the speed.
+        items: what is counted, in the plural: images, units.
+        total: of the whole plan.
+        done: by earlier runs; they do not count for the speed.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, job: str, total: int, done: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, job: str, items: str, total: int, done: int, clock: Callable[[], float]
+    ) -> None:
         self.job = job
+        self.items = items
         self.total = total
         self.done = done
         self.rejects = 0
@@ -60,14 +64,14 @@ class Meter:
         self._clock = clock
         self._begun = clock()
 
-    def add(self, images: int, rejects: int, retries: int) -> None:
+    def add(self, items: int, rejects: int, retries: int) -> None:
         """Count what was done."""
-        self.done += images
+        self.done += items
         self.rejects += rejects
         self.retries += retries
 
     def speed(self) -> float:
-        """Images a second since the start of this run; 0 before the first."""
+        """Items a second since the start of this run; 0 before the first."""
         elapsed = self._clock() - self._begun
         return (self.done - self._before) / elapsed if elapsed > 0 else 0.0
 
@@ -86,9 +90,9 @@ class LogProgress:
         self._clock = clock
         self._last = clock()
 
-    def advance(self, *, images: int = 0, rejects: int = 0, retries: int = 0) -> None:
+    def advance(self, *, items: int = 0, rejects: int = 0, retries: int = 0) -> None:
         """Count, and write a line where the last is old enough."""
-        self._meter.add(images, rejects, retries)
+        self._meter.add(items, rejects, retries)
         if self._clock() - self._last >= LOG_EVERY_SECONDS:
             self._line("progress")
 
@@ -120,7 +124,7 @@ class LogProgress:
             "total": meter.total,
             "rejects": meter.rejects,
             "retries": meter.retries,
-            "images_per_s": round(meter.speed(), 2),
+            f"{meter.items}_per_s": round(meter.speed(), 2),
             "seconds_left": None if left is None else round(left),
             **more,
         }
@@ -131,7 +135,7 @@ class LogProgress:
 
 
 class BarProgress:
-    """A bar with images/s, time left and rejects."""
+    """A bar with the speed, time left and rejects."""
 
     def __init__(self, meter: Meter, console: Console) -> None:
         self._meter = meter
@@ -146,9 +150,9 @@ class BarProgress:
             meter.job, total=meter.total, completed=meter.done, state=""
         )
 
-    def advance(self, *, images: int = 0, rejects: int = 0, retries: int = 0) -> None:
+    def advance(self, *, items: int = 0, rejects: int = 0, retries: int = 0) -> None:
         """Count and redraw."""
-        self._meter.add(images, rejects, retries)
+        self._meter.add(items, rejects, retries)
         self._bar.update(self._task, completed=self._meter.done, state=self._state())
 
     def note(self, message: str) -> None:
@@ -172,7 +176,7 @@ class BarProgress:
     def _state(self) -> str:
         meter = self._meter
         left = meter.seconds_left()
-        parts = [f"{meter.speed():.1f} images/s"]
+        parts = [f"{meter.speed():.1f} {meter.items}/s"]
         if left is not None:
             minutes, seconds = divmod(round(left), 60)
             parts.append(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left")
@@ -183,24 +187,26 @@ class BarProgress:
 
 
 def make_progress(
-    total_images: int,
-    already_done: int,
     job: str,
+    items: str,
     *,
+    total: int,
+    done: int,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Progress:
     """A bar where the stream is a terminal, else JSON log lines.
 
     Args:
-        total_images: images of the whole plan.
-        already_done: images of the shards that earlier runs committed.
         job: the job's name.
+        items: what is counted, in the plural: images, units.
+        total: of the whole plan.
+        done: of the shards that earlier runs committed.
         stream: where to write; null: stderr.
         clock: seconds, monotonic.
     """
     target = stream or sys.stderr
-    meter = Meter(job, total_images, already_done, clock)
+    meter = Meter(job, items, total, done, clock)
     if target.isatty():
         return BarProgress(meter, Console(file=target))
     return LogProgress(meter, target, clock)

@@ -76,6 +76,7 @@ def run_on_ray(  # noqa: PLR0913 - what a run consists of; all but four by keywo
                 todo,
                 workers=workers,
                 patience=limits,
+                items=stage.items,
                 can_exclude=stage.can_exclude,
                 note=progress.note,
             )

@@ -123,7 +123,7 @@ class ShardWorker:
             UnitscopeError: what the stage or the store raised; anything else comes as a
                 `WorkerError`.
         """
-        with self._reporting(describe(shard)):
+        with self._reporting(describe(shard, self._stage.items)):
             marker = self._store.marker(shard.index) or self._commit(shard, upcoming)
         return receipt_of(marker)
 
@@ -136,7 +136,7 @@ class ShardWorker:
         Raises:
             UnitscopeError: as `run`.
         """
-        with self._reporting(describe(shard)):
+        with self._reporting(describe(shard, self._stage.items)):
             self._stage.process(shard)
         return self.pid()
 
@@ -168,9 +168,14 @@ class ShardWorker:
             ) from error
 
 
-def describe(shard: Shard) -> str:
-    """A shard in words for messages."""
-    return f"shard {shard.index} (images {shard.start} to {shard.stop - 1})"
+def describe(shard: Shard, items: str) -> str:
+    """A shard in words for messages.
+
+    Args:
+        shard: a slice of a work list.
+        items: what the list's rows are, see `pipeline.stages.contract.Stage.items`.
+    """
+    return f"shard {shard.index} ({items} {shard.start} to {shard.stop - 1})"
 
 
 def receipt_of(marker: Marker) -> Receipt:

@@ -46,6 +46,10 @@ class Stage(Protocol):
         """Where it runs."""
 
     @property
+    def items(self) -> str:
+        """What a row of its work list is, in the plural; the name of their count."""
+
+    @property
     def can_exclude(self) -> bool:
         """Whether it leaves out the rows of `Shard.excluded` and counts them as rejects.
 

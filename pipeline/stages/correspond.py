@@ -19,7 +19,7 @@ from pipeline.analysis.occlusion.fill import fill_frame
 from pipeline.data.loader import Batch
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from schemas.jobs.correspond import PART_ITSELF, CorrespondSpec
 from schemas.tables import LAYER, Column, Table
 
@@ -54,7 +54,7 @@ class _Mask(NamedTuple):
 
 
 @dataclass
-class CorrespondStage(ModelStage):
+class CorrespondStage(ImageStage):
     """Masks the parts, and random boxes, in images of shards.
 
     Attributes:

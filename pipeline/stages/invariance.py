@@ -22,7 +22,7 @@ from pipeline.analysis.targets import target_classes
 from pipeline.data.loader import Batch
 from pipeline.data.moved_picture import MovedPicture
 from pipeline.models.network import Network
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from schemas.arrays import Floats
 from schemas.jobs.invariance import (
     MOVED_PICTURES,
@@ -53,7 +53,7 @@ class _Responses:
 
 
 @dataclass
-class InvarianceStage(ModelStage):
+class InvarianceStage(ImageStage):
     """Moves the images of shards.
 
     Attributes:

@@ -1,33 +1,29 @@
-"""The base of every stage that shows images to the scanned network.
+"""The base of every stage that works with the scanned network.
 
-It loads the model and holds it against the weights that were scanned, puts it on its device in the
-precision that the plan names, and feeds the images of a shard batch by batch to `ModelStage.batch`.
+It loads the model and holds it against the weights that were scanned, and puts it on its device in
+the precision that the plan names.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.data.loader import Batch, ImageLoader
-from pipeline.data.preprocess import normalise
 from pipeline.models.load import LoadedModel, load_model
 from pipeline.models.network import Network, open_network
 from pipeline.stages.contract import StageOutput
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
-from schemas.errors import DatasetError, ModelError
+from schemas.errors import ModelError
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, Precision, PreprocessSpec, Resources
-from schemas.tables import IMAGE_LIST, Table
+from schemas.tables import Table
 
 
 @dataclass(frozen=True)
@@ -67,28 +63,22 @@ class ScanSource:
 
 @dataclass
 class ModelStage(ABC):
-    """Shows the images of shards to a network; see `pipeline.stages.contract.Stage`.
+    """Works with the scanned network; see `pipeline.stages.contract.Stage`.
 
-    A stage names itself and its part tables, and says what becomes of a batch; `open` prepares what
-    that needs of the network. One that sums up over a shard begins anew in `begin` and gives the
-    sums in `finish`.
+    A stage names itself, the rows of its work list and its part tables; `open` prepares what it
+    needs of the network. One that shows it images is an `pipeline.stages.image_stage.ImageStage`.
 
     Attributes:
         name: the job's name.
-        can_exclude: the loader rejects an image that kills its worker; see `Stage.can_exclude`.
-        keeps_rejects: an image that cannot be used is left to `batch`; else it is an error, since
-            the scan could use it.
-        keeps_pictures: batches come with the decoded pictures, `Batch.pictures`.
-        unreadable: what that error says of the image, and the way out.
+        items: what a row of the work list is, in the plural.
+        can_exclude: see `Stage.can_exclude`.
         source: the scanned model and its images.
         resources: where it runs.
     """
 
     name: ClassVar[str]
-    can_exclude: ClassVar[bool] = True
-    keeps_rejects: ClassVar[bool] = False
-    keeps_pictures: ClassVar[bool] = False
-    unreadable: ClassVar[tuple[str, str]] = ("was scanned", "put it back, or choose other images")
+    items: ClassVar[str]
+    can_exclude: ClassVar[bool] = False
     source: ScanSource
     resources: Resources
 
@@ -96,11 +86,6 @@ class ModelStage(ABC):
     @abstractmethod
     def parts(self) -> Mapping[str, Table]:
         """See `Stage.parts`."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images per batch."""
-        return 16
 
     @property
     def precision(self) -> Precision:
@@ -111,71 +96,22 @@ class ModelStage(ABC):
     def open(self, network: Network) -> None:
         """Prepare the work, once per worker; the network is on `device`, in `dtype`."""
 
-    def begin(self) -> None:  # noqa: B027 (a hook: most stages keep nothing over a shard)
-        """Called before each shard; does nothing unless a stage sums up over a shard."""
-
     @abstractmethod
-    def batch(self, batch: Batch) -> dict[str, pa.Table]:
-        """The rows of one batch, by part."""
-
-    def finish(self) -> dict[str, pa.Table]:
-        """The rows that sum up a whole shard, by part; none for most."""
-        return {}
-
-    def arrange(self, rows: pa.Table) -> pa.Table:
-        """The rows of a part in its contract's order; for most that of the images."""
-        return rows
-
-    def counts(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
-        """What a shard's tables are counted as, beside its images: rows by part."""
-        return {name: table.num_rows for name, table in tables.items()}
+    def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
+        """See `Stage.process`."""
 
     def setup(self, device: str) -> None:
         """Load the model onto the device, and what the stage prepares of it."""
         loaded = self.source.load()
         network = open_network(loaded.module, self.source.preprocess.crop_px)
+        self._store = JobStore(JobFolder(self.source.run, self.name))
         self.device = torch.device(device)
         self.dtype = prepare(loaded.module, self.device, self.precision)
-        self.loader = ImageLoader(
-            partial(JobStore(JobFolder(self.source.run, self.name)).work_rows, IMAGE_LIST),
-            preprocess=self.source.preprocess,
-            data=self.source.data,
-            batch_size=self.batch_size,
-            threads=self.resources.decode_threads,
-            keep_pictures=self.keeps_pictures,
-        )
         self.open(network)
 
-    def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
-        """Do one shard, batch after batch; gives the tables of `parts`."""
-        found: dict[str, list[pa.Table]] = defaultdict(list)
-        self.begin()
-        for batch in self.loader.batches(shard, upcoming):
-            if not self.keeps_rejects:
-                self._require_readable(batch)
-            for name, table in self.batch(batch).items():
-                found[name].append(table)
-        for name, table in self.finish().items():
-            found[name].append(table)
-        tables = {
-            name: self.arrange(pa.concat_tables([contract.schema.empty_table(), *found[name]]))
-            for name, contract in self.parts.items()
-        }
-        return StageOutput(tables, {"images": shard.stop - shard.start, **self.counts(tables)})
-
-    def _require_readable(self, batch: Batch) -> None:
-        if batch.rejects:
-            one, (fact, way_out) = batch.rejects[0], self.unreadable
-            raise DatasetError(
-                f"{one.uri}: {fact}, and now it cannot be read ({one.reason}: {one.detail}); "
-                f"{way_out}"
-            )
-
-    def images(self, frames: Tensor) -> Tensor:
-        """The network's input for uint8 frames [N, 3, S, S]: normalised, on the device."""
-        frames = frames.to(self.device, non_blocking=True)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        return normalise(frames, self.source.preprocess, self.dtype)
+    def work_rows(self, contract: Table, start: int, stop: int) -> pa.Table:
+        """The rows [start, stop) of the work list, which is of that contract."""
+        return self._store.work_rows(contract, start, stop)
 
 
 def prepare(module: nn.Module, device: torch.device, precision: Precision) -> torch.dtype:

@@ -20,14 +20,14 @@ from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
 from pipeline.data.loader import Batch
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.models.network import Network
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from schemas.arrays import Floats, Ints
 from schemas.jobs.occlude import OCCLUSION_MAPS, OCCLUSION_PICTURES, OccludeSpec
 from schemas.tables import Table
 
 
 @dataclass
-class OccludeStage(ModelStage):
+class OccludeStage(ImageStage):
     """Occludes the images of shards.
 
     Attributes:

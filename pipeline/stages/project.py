@@ -23,7 +23,7 @@ from pipeline.analysis.deconvnet.projector import Projected, Projector, Targets
 from pipeline.data.loader import Batch
 from pipeline.models.crops import crop
 from pipeline.models.network import Network
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from pipeline.store import open_run, within_units
 from schemas.arrays import Ints
 from schemas.errors import DatasetError
@@ -41,7 +41,7 @@ def part_name(index: int) -> str:
 
 
 @dataclass
-class ProjectStage(ModelStage):
+class ProjectStage(ImageStage):
     """Projects the top patches that lie in the images of shards.
 
     Attributes:

@@ -38,7 +38,7 @@ from pipeline.analysis.saliency import (
 from pipeline.data.loader import Batch
 from pipeline.models.graph import Tap
 from pipeline.models.network import Network
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from schemas.jobs.saliency import ATTRIBUTIONS, Method, SaliencySpec
 from schemas.tables import Table
 
@@ -71,7 +71,7 @@ class _Explained:
 
 
 @dataclass
-class SaliencyStage(ModelStage):
+class SaliencyStage(ImageStage):
     """Computes the maps of the images of shards.
 
     Attributes:

@@ -22,7 +22,7 @@ from pipeline.data.loader import Batch
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network
 from pipeline.stages import scan_tables
-from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.image_stage import ImageStage
 from schemas.errors import WorkerError
 from schemas.jobs.scan import ScanSpec
 from schemas.specs import Precision
@@ -30,7 +30,7 @@ from schemas.tables import Table
 
 
 @dataclass
-class ScanStage(ModelStage):
+class ScanStage(ImageStage):
     """Scans shards of an image list.
 
     Attributes:

@@ -50,6 +50,7 @@ class Squares:
     """A stage that squares; it notes the shards that it does."""
 
     name = "square"
+    items = "numbers"
     can_exclude = False
     parts: ClassVar = {"squares": SQUARES}
 
@@ -107,7 +108,7 @@ def test_run_identity_is_the_jobs_and_what_every_job_depends_on(spec: SquareSpec
     identity = engine.run(spec).identity
 
     ids = fingerprint({"image_id": list(range(10))})
-    assert identity["images"] == {"count": 10, "sha256": ids}
+    assert identity["numbers"] == {"count": 10, "sha256": ids}
     assert (identity["power"], identity["threads"], identity["device"]) == (2, 2, "cpu")
     assert (identity["shard_size"], identity["schema_version"]) == (3, SCHEMA_VERSION)
     assert sorted(identity["versions"]) == ["pillow", "torch", "torchvision", "unitscope"]

@@ -79,17 +79,17 @@ def test_status_in_progress_counts_shards_images_and_time(tmp_path: Path):
     _do(store, 2, rejects=1, seconds=4.6)
     job = _only(tmp_path)
     assert (job.state, job.shards_done, job.shards) == ("in progress", 2, 3)
-    assert (job.images_done, job.images) == (86, 150)
+    assert (job.done, job.total) == (86, 150)
     assert job.counts == {"images": 83, "rejects": 3}
-    assert job.images_per_s == pytest.approx(10.0)
+    assert job.items_per_s == pytest.approx(10.0)
     assert job.worker_seconds_left == pytest.approx(6.4)
 
 
 def test_status_before_the_first_shard_promises_nothing(tmp_path: Path):
     _begun(tmp_path)
     job = _only(tmp_path)
-    assert (job.state, job.shards_done, job.images_done) == ("in progress", 0, 0)
-    assert (job.images_per_s, job.worker_seconds_left) == (None, None)
+    assert (job.state, job.shards_done, job.done) == ("in progress", 0, 0)
+    assert (job.items_per_s, job.worker_seconds_left) == (None, None)
     assert "0 of 150 images (0%)" in as_text(read_status(str(tmp_path)))
 
 
@@ -141,7 +141,7 @@ def test_as_json_and_text_hold_the_same_facts(tmp_path: Path):
     status = read_status(str(tmp_path))
     parsed = json.loads(as_json(status))
     assert parsed["run"] == str(tmp_path)
-    assert parsed["jobs"][0]["images_per_s"] == pytest.approx(10.0)
+    assert parsed["jobs"][0]["items_per_s"] == pytest.approx(10.0)
     text = as_text(status)
     for words in (
         "in progress",

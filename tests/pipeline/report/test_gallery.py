@@ -29,7 +29,7 @@ class Toy(Section):
 
     def write(self, gallery: Gallery) -> Summary:
         gallery.put("toy/page.html", b"a page")
-        gallery.advance(images=self._steps)
+        gallery.advance(items=self._steps)
         return Summary("toys 1", facts=(("toys", "one"),), links=(("toy/page.html", "A toy"),))
 
 

@@ -47,6 +47,7 @@ class FakeStage:
     """
 
     name = "fake"
+    items = "images"
 
     def __init__(self, flags: Path, *, seconds: float = 0.0) -> None:
         self.resources = Resources()
@@ -104,8 +105,8 @@ class Told:
         self.images = self.rejects = self.retries = 0
         self.notes: list[str] = []
 
-    def advance(self, *, images: int = 0, rejects: int = 0, retries: int = 0) -> None:
-        self.images += images
+    def advance(self, *, items: int = 0, rejects: int = 0, retries: int = 0) -> None:
+        self.images += items
         self.rejects += rejects
         self.retries += retries
 

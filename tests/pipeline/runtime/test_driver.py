@@ -128,7 +128,12 @@ def make_driver(fake: FakeRay, cut: Cut, told: Told, *, shards: int, **limits: A
     patience = Patience(**limits)
     return Driver(
         ledger=Ledger(
-            cut(shards, 1), workers=1, patience=patience, can_exclude=True, note=told.note
+            cut(shards, 1),
+            workers=1,
+            patience=patience,
+            items="images",
+            can_exclude=True,
+            note=told.note,
         ),
         make_actor=fake.actor,
         device="cpu",

@@ -24,6 +24,7 @@ def make_ledger(
         shards,
         workers=workers,
         patience=patience or Patience(),
+        items="images",
         can_exclude=can_exclude,
         note=notes.append,
     )

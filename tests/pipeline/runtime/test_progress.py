@@ -28,13 +28,15 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_progress_off_a_terminal_writes_json_lines_with_speed_and_time_left():
     stream, clock = io.StringIO(), Clock()
-    with make_progress(1000, 200, "scan", stream=stream, clock=clock) as progress:
+    with make_progress(
+        "scan", "images", total=1000, done=200, stream=stream, clock=clock
+    ) as progress:
         clock.now += 4
-        progress.advance(images=100, rejects=3)
+        progress.advance(items=100, rejects=3)
         clock.now += 6
-        progress.advance(images=100, retries=1)
+        progress.advance(items=100, retries=1)
         clock.now += 6
-        progress.advance(images=600)
+        progress.advance(items=600)
 
     assert [line["event"] for line in lines(stream)] == ["start", "progress", "end"]
     assert lines(stream)[1] == {
@@ -54,7 +56,7 @@ def test_progress_off_a_terminal_writes_json_lines_with_speed_and_time_left():
 
 def test_progress_sign_of_life_writes_a_line_only_when_one_is_due():
     stream, clock = io.StringIO(), Clock()
-    with make_progress(10, 0, "scan", stream=stream, clock=clock) as progress:
+    with make_progress("scan", "images", total=10, done=0, stream=stream, clock=clock) as progress:
         for _ in range(25):
             clock.now += 1
             progress.advance()
@@ -64,7 +66,7 @@ def test_progress_sign_of_life_writes_a_line_only_when_one_is_due():
 
 def test_progress_note_is_a_line_that_delays_no_other():
     stream, clock = io.StringIO(), Clock()
-    with make_progress(10, 0, "scan", stream=stream, clock=clock) as progress:
+    with make_progress("scan", "images", total=10, done=0, stream=stream, clock=clock) as progress:
         clock.now += 9
         progress.note("a worker\ndied")
         clock.now += 1
@@ -76,7 +78,7 @@ def test_progress_note_is_a_line_that_delays_no_other():
 
 def test_progress_after_an_error_ends_as_stopped():
     stream = io.StringIO()
-    with pytest.raises(KeyError), make_progress(10, 0, "scan", stream=stream):
+    with pytest.raises(KeyError), make_progress("scan", "images", total=10, done=0, stream=stream):
         raise KeyError
 
     assert lines(stream)[-1]["event"] == "stopped"
@@ -88,9 +90,11 @@ def test_progress_on_a_terminal_draws_a_bar_and_prints_notes_as_they_are(
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     stream, clock = Terminal(), Clock()
-    with make_progress(1000, 200, "scan", stream=stream, clock=clock) as progress:
+    with make_progress(
+        "scan", "images", total=1000, done=200, stream=stream, clock=clock
+    ) as progress:
         clock.now += 10
-        progress.advance(images=100, rejects=2, retries=1)
+        progress.advance(items=100, rejects=2, retries=1)
         progress.note("image [red]7[/red] is bad")
 
     drawn = stream.getvalue()
@@ -103,4 +107,4 @@ def test_progress_on_a_terminal_draws_a_bar_and_prints_notes_as_they_are(
     ("stream", "kind"), [(Terminal(), BarProgress), (io.StringIO(), LogProgress)]
 )
 def test_make_progress_chooses_by_the_stream(stream: io.StringIO, kind: type):
-    assert isinstance(make_progress(1, 0, "scan", stream=stream), kind)
+    assert isinstance(make_progress("scan", "images", total=1, done=0, stream=stream), kind)

@@ -30,6 +30,7 @@ from pipeline.store.layout import JobFolder
 from schemas.manifest import Shard
 class Lost:
     name = "lost"
+    items = "images"
     def setup(self, device): pass
     def process(self, shard, upcoming=None): raise RuntimeError(sys.argv[2])
 worker = ShardWorker(Lost(), JobFolder(sys.argv[1], "lost"), {}, replaceable=sys.argv[3] == "yes")
@@ -171,4 +172,4 @@ def test_add_counts_sums_by_name():
 
 
 def test_describe_names_the_last_image():
-    assert describe(Shard(index=2, start=5, stop=9)) == "shard 2 (images 5 to 8)"
+    assert describe(Shard(index=2, start=5, stop=9), "images") == "shard 2 (images 5 to 8)"

@@ -80,7 +80,7 @@ class CorrespondSection(DrawnSection[ConsistencyFigure]):
         page = page_of(gallery.run.url, read_consistency(gallery.run))
         gallery.put(PAGE, correspond_html(page).encode())
         images = self.count(gallery.run, gallery.layers)
-        gallery.advance(images=images)
+        gallery.advance(items=images)
         parts = len(page.rows)
         words = f"Correspondence: {counted(parts, 'part')} masked in {counted(images, 'image')}"
         return Summary(f"parts {parts:,}", links=((PAGE, words),))

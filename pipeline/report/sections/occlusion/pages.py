@@ -79,7 +79,7 @@ class OcclusionSection(DrawnSection[OcclusionFigure]):
                     cards[image.image_id] = card
                     for name, data in files:
                         gallery.put(name, data)
-                gallery.advance(images=len(images))
+                gallery.advance(items=len(images))
         index = OcclusionIndex(mask(gallery.run.url), tuple(cards[each] for each in ranked))
         gallery.put(OCCLUSIONS, occlusions_html(index).encode())
         return _summary(len(ranked))

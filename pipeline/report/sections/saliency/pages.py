@@ -57,7 +57,7 @@ class SaliencySection(DrawnSection[SaliencyFigure]):
                     root="",
                 )
                 gallery.put(names[place + 1], page.encode())
-                gallery.advance(images=len(images))
+                gallery.advance(items=len(images))
         words = f"Saliency: {counted(len(ids), 'image')} and their gradients"
         return Summary(counts=f"saliency images {len(ids):,}", links=((SALIENCY, words),))
 

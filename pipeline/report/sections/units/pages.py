@@ -113,7 +113,7 @@ def _write_units(
         details += [
             unit_detail(row, own, activation=bool(layer["activation"])) for row, own in block
         ]
-        gallery.advance(images=len(rows))
+        gallery.advance(items=len(rows))
     return cards, details
 
 
