@@ -75,8 +75,8 @@ class MovedPicture:
             inside = inside & (at >= 0) & (at < side)
         values = self._values(resized, 1 / move.amount if move.transform == "scale" else 1.0)
         frame = torch.where(inside, values, self._fill).round_().to(torch.uint8)
-        inside = inside.expand(frame.shape[-2:])
-        return frame, 1 - int(inside.sum()) / inside.numel()
+        outside = ~inside.expand(frame.shape[-2:])
+        return frame, int(outside.sum()) / outside.numel()
 
     def _values(self, at: list[Tensor], width: float) -> Tensor:
         """The picture at places of the resized one, fp32 [3, S, S] from 0 to 255."""
