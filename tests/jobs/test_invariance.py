@@ -27,7 +27,7 @@ MakeSpec = Callable[..., ScanSpec]
 Digests = Callable[[str | Path], dict[str, str]]
 TABLES = ("responses", "pictures", "curves", "areas")
 LAYERS = ("relu1", "relu2")
-FRAME = {"preprocess": {"resize_px": 18, "crop_px": 12}}
+FRAME = {"preprocess": {"resize_px": 17, "crop_px": 11}}
 DATA = {"data": {"max_reject_fraction": 0.1}}
 MEAN_COLOUR = (124, 116, 104)
 
@@ -64,37 +64,45 @@ def _rows(run: Path, table: str = "responses") -> pd.DataFrame:
     return open_run(str(run)).table(table, job="invariance")
 
 
+def _rounded(frame: reference.Frame) -> tuple[np.ndarray, bool]:
+    """The frame in whole levels, and whether no value lies halfway between two of them."""
+    halfway = np.abs(frame.values % 1 - 0.5).min() < 1e-4
+    return np.rint(frame.values), not halfway
+
+
 def test_invariance_equals_the_definition(run: Path):
-    spec = _spec(run)
+    spec = _spec(run, scale="1..1.9/0.3", rotation_degrees="0..350/25")
 
     manifest = engine.run(spec)
 
     rows = _rows(run)
     assert manifest.counts["moves"] == len(rows) // 2 == 2 * len(spec.moves)
-    net = nets.small()
+    net, clear_rows = nets.small(), 0
     for (image_id, uri), group in rows.groupby(["image_id", "uri"]):
         pixels = np.asarray(Image.open(str(uri)).convert("RGB")).transpose(2, 0, 1)
-
-        def seen(move: Move, pixels: np.ndarray = pixels) -> reference.Frame:
-            return reference.moved(pixels, (18, 18), 12, move, MEAN_COLOUR)
-
-        plain, p_plain = reference.responses(
-            net, np.rint(seen(Move("translation", 0)).values), LAYERS
-        )
+        frame = reference.moved(pixels, (17, 17), 11, ("translation", 0), MEAN_COLOUR)
+        levels, plain_clear = _rounded(frame)
+        plain, p_plain = reference.responses(net, levels, LAYERS)
         target = int(image_id > 20)
         assert set(group["target"]) == {target}
         for row in group.itertuples():
-            frame = seen(Move(row.transform, row.amount))
-            values, p = reference.responses(net, np.rint(frame.values), LAYERS)
+            move = (row.transform, row.amount)
+            frame = reference.moved(pixels, (17, 17), 11, move, MEAN_COLOUR)
+            levels, clear = _rounded(frame)
+            values, p = reference.responses(net, levels, LAYERS)
             place = LAYERS.index(row.layer)
             distance = np.sqrt(((values[place] - plain[place]) ** 2).sum())
             norm = np.sqrt((plain[place] ** 2).sum())
+            # A value halfway between two levels may be rounded to the other one: one of 363.
+            near = {"rel": 1e-5 if clear and plain_clear else 1e-2, "abs": 1e-12}
+            clear_rows += clear and plain_clear
             assert row.filled_share == frame.filled
-            assert row.distance == pytest.approx(distance, rel=1e-5, abs=1e-12)
-            assert row.relative_distance == pytest.approx(distance / norm, rel=1e-5, abs=1e-12)
-            assert row.p_target == pytest.approx(p[target], rel=1e-5)
-            assert row.p_plain == pytest.approx(p_plain[target], rel=1e-5)
+            assert row.distance == pytest.approx(distance, **near)
+            assert row.relative_distance == pytest.approx(distance / norm, **near)
+            assert row.p_target == pytest.approx(p[target], **near)
+            assert row.p_plain == pytest.approx(p_plain[target], **near)
             assert (row.predicted, row.predicted_plain) == (p.argmax(), p_plain.argmax())
+    assert clear_rows > len(rows) / 4
 
 
 def test_curves_and_areas_sum_up_the_responses(run: Path):
@@ -144,7 +152,7 @@ def test_invariance_of_an_image_is_the_same_beside_others_and_leaves_the_picture
     assert digests(pictures) == before
 
 
-def test_layers_left_open_are_the_first_and_the_last_but_one(run: Path, spec_at: MakeSpec):
+def test_layers_left_open_are_the_first_and_the_last_but_one(run: Path):
     spec = _spec(run, layers={}, translation_px=None, scale=None)
 
     engine.run(spec)
