@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.engine import Summary, Work
 from jobs.published_scan import PublishedScan
 from pipeline.analysis.correspondence import box_in_pixels, hamming
-from pipeline.data.object_boxes import in_frame, read_boxes
+from pipeline.data.object_boxes import in_frame
 from pipeline.models.network import Network
 from pipeline.stages.correspond import CorrespondStage, PartBoxes, vector_length
 from pipeline.store.parts import Parts
@@ -150,14 +150,9 @@ def chosen_layers(scan: PublishedScan, selection: LayerSelection) -> tuple[str, 
 
 
 def _find_boxes(spec: CorrespondSpec, scan: PublishedScan) -> _Found:
-    known = read_boxes(spec.boxes)
+    known = scan.boxes(spec.boxes)
     images = scan.run.table("images", job="scan", columns=["image_id", "uri", "height", "width"])
     images = images[images["uri"].isin(list(known))].sort_values("image_id")
-    if images.empty:
-        raise DatasetError(
-            f"boxes: {mask(spec.boxes)} names {len(known)} pictures, none of them scanned, the "
-            f"first {next(iter(known), None)}; a relative path is relative to the CSV's folder"
-        )
     preprocess = scan.source.preprocess
     found = _Found()
     for image_id, uri, *size in images.to_numpy().tolist():

@@ -7,15 +7,14 @@ import shlex
 import pyarrow as pa
 
 from jobs.engine import Summary, Work
-from jobs.published_scan import PublishedScan
+from jobs.published_scan import PublishedScan, require_class
 from pipeline.analysis.occlusion.grid import require_fit
-from pipeline.data.object_boxes import Boxes, manifest_boxes, read_boxes
+from pipeline.data.object_boxes import Boxes, manifest_boxes
 from pipeline.models.network import Network
 from pipeline.stages.occlude import OccludeStage
-from schemas.errors import DatasetError, LayerError, ModelError, SpecError
+from schemas.errors import LayerError, ModelError
 from schemas.jobs.occlude import OccludeSpec
 from schemas.manifest import Manifest, fingerprint
-from schemas.secrets import mask
 
 
 def plan(spec: OccludeSpec, scan: PublishedScan) -> Work:
@@ -82,11 +81,7 @@ def watched_layer(network: Network, name: str | None) -> str:
 
 def _require_possible(spec: OccludeSpec, network: Network) -> None:
     """Refuse here what a worker would refuse: then the folder is not yet bound to the plan."""
-    classes = network.layers[-1].units
-    if spec.target is not None and spec.target >= classes:
-        raise SpecError(
-            f"target: {spec.target} is no class of the network; choices: 0 to {classes - 1}"
-        )
+    require_class(network, spec.target)
     if spec.engine == "incremental" and network.geometry is None:
         raise ModelError(
             f"engine incremental needs a network that can be traced: {network.note}; take engine "
@@ -96,14 +91,5 @@ def _require_possible(spec: OccludeSpec, network: Network) -> None:
 
 def _boxes(spec: OccludeSpec, scan: PublishedScan, images: pa.Table) -> Boxes:
     """The chosen images' boxes: of the spec's file, else of the manifest's own column."""
-    if spec.boxes is None:
-        known = manifest_boxes(scan.spec.data.uri)
-    else:
-        known = read_boxes(spec.boxes)
-        scan_uris = scan.run.table("images", job="scan", columns=["uri"])["uri"]
-        if known.keys().isdisjoint(scan_uris):
-            raise DatasetError(
-                f"boxes: {mask(spec.boxes)} names {len(known)} pictures, none of them scanned, the "
-                f"first {next(iter(known), None)}; a relative path is relative to the CSV's folder"
-            )
+    known = manifest_boxes(scan.spec.data.uri) if spec.boxes is None else scan.boxes(spec.boxes)
     return {uri: known[uri] for uri in images["uri"].to_pylist() if uri in known}

@@ -15,13 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.data.listing import dataset_digest, list_images
+from pipeline.data.object_boxes import Boxes, read_boxes
 from pipeline.models.layer_globs import match_layers
 from pipeline.models.network import Network, open_network
 from pipeline.stages.model_stage import ScanSource
 from pipeline.store.run import Run, open_run
-from schemas.errors import DatasetError, LayerError, nearest
+from schemas.errors import DatasetError, LayerError, SpecError, nearest
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Manifest
+from schemas.secrets import mask
 from schemas.specs import ImageSelection, LayerSelection, PreprocessSpec
 
 
@@ -93,6 +95,21 @@ class PublishedScan:
             raise DatasetError("images: the selection leaves none; widen ids, classes or of_unit")
         return self.images(set(ids.tolist()))
 
+    def boxes(self, url: str) -> Boxes:
+        """The boxes of a CSV file, of pictures of the scan and of others.
+
+        Raises:
+            DatasetError: the file is wrong, or names no picture of the scan.
+        """
+        known = read_boxes(url)
+        scanned = self.run.table("images", job="scan", columns=["uri"])["uri"]
+        if known.keys().isdisjoint(scanned):
+            raise DatasetError(
+                f"boxes: {mask(url)} names {len(known)} pictures, none of them scanned, the first "
+                f"{next(iter(known), None)}; a relative path is relative to the CSV's folder"
+            )
+        return known
+
     def layers(self, selection: LayerSelection) -> dict[str, int]:
         """The scanned layers that a selection names, with their positions in the network.
 
@@ -130,6 +147,17 @@ def open_published_scan(run: str) -> PublishedScan:
         data=spec.data,
     )
     return PublishedScan(tables, manifest, spec, source)
+
+
+def require_class(network: Network, target: int | None) -> None:
+    """Refuse a class that the network does not score; None passes.
+
+    Raises:
+        SpecError: there is no such class.
+    """
+    classes = network.layers[-1].units
+    if target is not None and target >= classes:
+        raise SpecError(f"target: {target} is no class of the network; choices: 0 to {classes - 1}")
 
 
 def _of_classes(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:

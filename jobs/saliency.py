@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from jobs.engine import Work
-from jobs.published_scan import PublishedScan
+from jobs.published_scan import PublishedScan, require_class
 from pipeline.analysis.rectified_backprop import require_rectifiers
 from pipeline.stages.saliency import SaliencyStage
-from schemas.errors import SpecError
 from schemas.jobs.saliency import SaliencySpec
 
 
@@ -20,11 +19,7 @@ def plan(spec: SaliencySpec, scan: PublishedScan) -> Work:
             network, or weights or pictures are others than the scan's.
     """
     network = scan.network()
-    classes = network.layers[-1].units
-    if spec.target is not None and spec.target >= classes:
-        raise SpecError(
-            f"target: {spec.target} is no class of the network; choices: 0 to {classes - 1}"
-        )
+    require_class(network, spec.target)
     for rule in ("guided", "deconvnet"):
         if rule in spec.methods:
             require_rectifiers(network, rule)

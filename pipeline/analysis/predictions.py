@@ -1,7 +1,8 @@
-"""The network's prediction for each image, its probability, and the rank of the label."""
+"""The network's prediction for each image, the rank of the label, and the class to explain."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,3 +53,22 @@ def predict(scores: Tensor, labels: Tensor) -> Predictions:
         p_label=torch.where(known, probabilities.gather(1, label)[:, 0], torch.nan),
         label_rank=torch.where(known, before.sum(dim=1) + 1, 0),
     )
+
+
+def explained_classes(scores: Tensor, labels: Sequence[int | None], target: int | None) -> Tensor:
+    """The class of each image whose score or probability a method explains.
+
+    Args:
+        scores: [N, classes], before the softmax.
+        labels: of the N images; None, or a number that is no class: the prediction instead.
+        target: the same class for all; None: each image's label.
+
+    Returns:
+        int64 [N], on the device of ``scores``.
+    """
+    if target is not None:
+        return torch.full((len(scores),), target, device=scores.device)
+    given = [-1 if label is None else label for label in labels]
+    classes = torch.tensor(given, dtype=torch.int64, device=scores.device)
+    known = (classes >= 0) & (classes < scores.shape[1])
+    return torch.where(known, classes, scores.argmax(dim=1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.analysis.occlusion.fill import fill_frame
 from pipeline.analysis.occlusion.metrics import Box, summarise
 from pipeline.analysis.occlusion.occluder import Occluder, Occlusion, softmax
+from pipeline.analysis.predictions import explained_classes
 from pipeline.data.loader import Batch
 from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.models.network import Network
@@ -92,14 +93,14 @@ class OccludeStage(ImageStage):
         }
 
     def _occlude(
-        self, row: dict[str, object], window: int, frame: Tensor, boxes: list[Box]
+        self, row: dict[str, Any], window: int, frame: Tensor, boxes: list[Box]
     ) -> tuple[dict[str, object], pa.Table]:
         spec, occluder = self.spec.windows[window], self._occluders[window]
         fill = fill_frame(frame, self.spec.fill, self.source.preprocess, max(spec.size) / 2)
         found = occluder.occlude(
             self.images(frame), fill.contiguous(memory_format=torch.channels_last)
         )
-        target = self._target(row, found)
+        target = int(explained_classes(found.clean[None], [row["label"]], self.spec.target))
         clean, p = softmax(found.clean), softmax(found.scores)
         predicted = p.argmax(axis=1)
         numbers = summarise(
@@ -130,15 +131,6 @@ class OccludeStage(ImageStage):
         }
         key = (row["image_id"], window)
         return picture, _map_rows(key, target, p, found, occluder.grid.corners)
-
-    def _target(self, row: dict[str, object], found: Occlusion) -> int:
-        """The class asked for, else the label where it is a class, else the prediction."""
-        if self.spec.target is not None:
-            return self.spec.target
-        label = row["label"]
-        if isinstance(label, int) and label < len(found.clean):
-            return label
-        return int(found.clean.argmax())
 
 
 def _map_rows(

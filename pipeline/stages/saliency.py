@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.analysis.predictions import explained_classes
 from pipeline.analysis.rectified_backprop import RectifiedBackprop, RectifierRule
 from pipeline.analysis.saliency import (
     Run,
@@ -155,7 +156,7 @@ class SaliencyStage(ImageStage):
             [row["image_id"] for row in rows],
             images[:count],
             scores[:count],
-            self._targets(scores[:count], labels[:count]),
+            explained_classes(scores[:count], labels[:count], self.spec.target),
             gradients[:count],
         )
 
@@ -167,24 +168,11 @@ class SaliencyStage(ImageStage):
                 score_gradient(
                     self._run,
                     images[start : start + self._at_once],
-                    partial(self._targets, labels=own),
+                    partial(explained_classes, labels=own, target=self.spec.target),
                 )
             )
         scores, gradients = zip(*done, strict=True)
         return torch.cat(scores), torch.cat(gradients)
-
-    def _targets(self, scores: Tensor, labels: list[Any]) -> Tensor:
-        """The class asked for, else the label where it is a class, else the prediction."""
-        if self.spec.target is not None:
-            return torch.full((len(scores),), self.spec.target, device=scores.device)
-        known = [label is not None and 0 <= label < scores.shape[1] for label in labels]
-        given = [label if ok else 0 for label, ok in zip(labels, known, strict=True)]
-        device = scores.device
-        return torch.where(
-            torch.tensor(known, device=device),
-            torch.tensor(given, device=device),
-            scores.argmax(dim=1),
-        )
 
     def _map(self, method: Method, clean: _Explained, ranges: list[float]) -> Tensor:
         """A method's map of each image, [N, S, S], or [N, 3, S, S] in colour."""

@@ -205,7 +205,7 @@ def test_occlude_of_what_is_not_there_is_refused_before_anything_is_put(
 def test_occlude_with_other_weights_is_refused(run: Path, scanned: tuple[Path, Path]):
     file = scanned[1] / "nets.py"
     source = file.read_text()
-    file.write_text(source.replace("torch.manual_seed(7)", "torch.manual_seed(8)"))
+    file.write_text(source.replace("torch.manual_seed(7)", "torch.manual_seed(80)"))
     try:
         with pytest.raises(ModelError, match="was made with"):
             engine.run(_spec(run))

@@ -155,7 +155,7 @@ def test_project_of_units_beyond_the_layers_is_refused(run: Path):
 def test_project_with_other_weights_is_refused(run: Path, scanned: tuple[Path, Path]):
     file = scanned[1] / "nets.py"
     source = file.read_text()
-    file.write_text(source.replace("torch.manual_seed(7)", "torch.manual_seed(8)"))
+    file.write_text(source.replace("torch.manual_seed(7)", "torch.manual_seed(80)"))
     try:
         with pytest.raises(ModelError, match="was made with"):
             engine.run(_spec(run))

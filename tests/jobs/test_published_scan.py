@@ -35,7 +35,7 @@ def test_published_scan_gives_back_what_the_scan_used(own: PublishedScan):
 
 def test_published_scan_of_other_weights_is_refused(own: PublishedScan, tmp_path: Path):
     file = tmp_path / "nets.py"
-    file.write_text(file.read_text().replace("torch.manual_seed(7)", "torch.manual_seed(8)"))
+    file.write_text(file.read_text().replace("torch.manual_seed(7)", "torch.manual_seed(80)"))
 
     with pytest.raises(ModelError, match="give back those weights, or scan into"):
         own.network()

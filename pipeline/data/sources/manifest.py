@@ -52,12 +52,13 @@ def manifest_rows(table: pa.Table, url: str) -> pa.Table:
         url: the manifest's file.
 
     Raises:
-        DatasetError: an empty path, one with credentials, or a label that is no class index.
+        DatasetError: a path that is empty, no text or holds credentials, or a label that is no
+            class index.
     """
     # The query of a web address is no part of its folder.
     address = url.partition("?")[0] if url.startswith(("http://", "https://")) else url
     folder = address.rpartition("/")[0]
-    paths = table.column("path").cast(pa.string()).to_pylist()
+    paths = _as_text(table, "path", url).to_pylist()
     uris = []
     for row, path in enumerate(paths, start=1):
         if path is None or path.strip().lower() in _NO_PATH:
@@ -76,14 +77,18 @@ def read_class_names(table: pa.Table, url: str) -> pa.ChunkedArray:
     """
     if "class_name" not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
-    column = table.column("class_name")
+    names = _as_text(table, "class_name", url)
+    return pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.string()), names)
+
+
+def _as_text(table: pa.Table, name: str, url: str) -> pa.ChunkedArray:
+    column = table.column(name)
     try:
-        names = column.cast(pa.string())
+        return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DatasetError(
-            f"{mask(url)}: the column class_name is {column.type}; it must be text"
+            f"{mask(url)}: the column {name} is {column.type}; it must be text"
         ) from error
-    return pc.if_else(pc.equal(names, ""), pa.scalar(None, pa.string()), names)
 
 
 def read_labels(table: pa.Table, url: str) -> pa.ChunkedArray:

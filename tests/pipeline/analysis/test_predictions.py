@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.analysis.predictions import predict
+from pipeline.analysis.predictions import explained_classes, predict
 from tests.reference import prediction
 
 
@@ -71,3 +71,11 @@ def test_predictions_from_bf16_scores_are_computed_in_fp32():
     assert found.p_label.item() == pytest.approx(
         prediction(scores[0].tolist(), 2).p_label, rel=1e-6
     )
+
+
+def test_explained_classes_are_the_target_else_the_label_else_the_prediction():
+    scores = torch.tensor([[0.0, 2.0, 1.0]]).repeat(5, 1)
+    labels = [0, None, 2, 3, -1]
+
+    assert explained_classes(scores, labels, None).tolist() == [0, 1, 2, 1, 1]
+    assert explained_classes(scores, labels, 2).tolist() == [2, 2, 2, 2, 2]

@@ -35,6 +35,11 @@ def test_read_labels_that_are_no_class_index_are_refused(labels: pa.Array):
         read_labels(pa.table({"label": labels}), "t")
 
 
+def test_manifest_rows_paths_that_are_no_text_are_refused():
+    with pytest.raises(DatasetError, match=r"t: the column path is struct<.*must be text"):
+        manifest_rows(pa.table({"path": [{"folder": "a", "file": "b.jpg"}]}), "t")
+
+
 def test_read_class_names_that_are_no_text_are_refused():
     with pytest.raises(DatasetError, match="must be text"):
         read_class_names(pa.table({"class_name": [["a"]]}), "t")
