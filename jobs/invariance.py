@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.engine import Work
-from jobs.published_scan import PublishedScan
+from jobs.published_scan import PublishedScan, require_class
 from pipeline.analysis.invariance import Band, band
 from pipeline.stages.invariance import InvarianceStage
 from pipeline.store.parts import Parts
-from schemas.errors import SpecError
 from schemas.jobs.invariance import AREAS, CURVES, TRANSFORMS, InvarianceSpec, Move
 from schemas.manifest import FileRecord
 from schemas.specs import LayerSelection
@@ -25,11 +24,7 @@ def plan(spec: InvarianceSpec, scan: PublishedScan) -> Work:
         InputError: no image is chosen, a layer or the target is unknown, or weights or pictures
             are others than the scan's.
     """
-    classes = scan.network().layers[-1].units
-    if spec.target is not None and spec.target >= classes:
-        raise SpecError(
-            f"target: {spec.target} is no class of the network; choices: 0 to {classes - 1}"
-        )
+    require_class(scan.network(), spec.target)
     layers = chosen_layers(scan, spec.layers)
     stage = InvarianceStage(scan.source, spec.resources, spec, layers)
     own = ("translation_px", "scale", "rotation_degrees", "fill", "target", "batch_bytes")

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.analysis.invariance import distances, frames_at_once, relative
-from pipeline.analysis.targets import target_classes
+from pipeline.analysis.predictions import explained_classes
 from pipeline.data.loader import Batch
 from pipeline.data.moved_picture import MovedPicture
 from pipeline.models.network import Network
@@ -139,7 +139,7 @@ class InvarianceStage(ImageStage):
     ) -> list[dict[str, Any]]:
         """Rows of invariance/responses for one image."""
         p = responses.scores.double().softmax(dim=1).cpu().numpy()
-        target = int(target_classes(responses.scores[:1], [row["label"]], self.spec.target))
+        target = int(explained_classes(responses.scores[:1], [row["label"]], self.spec.target))
         shares = {
             name: relative(distance, responses.norm[name])
             for name, distance in responses.distance.items()
