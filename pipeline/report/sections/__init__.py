@@ -14,6 +14,7 @@ _FOUND: list[Section] = [
         "occlusion",
         "correspond",
         "saliency",
+        "invariance",
     )
 ]
 SECTIONS: dict[str, Section] = {section.name: section for section in _FOUND}
