@@ -26,8 +26,10 @@ from pipeline.report.sections.invariance.chart import HEIGHT, WIDTH, Chart, char
 from pipeline.report.sections.invariance.reader import Curve, MovedImage
 from pipeline.report.sections.occlusion.heatmaps import PALETTE
 
-MOST_IMAGES = len(PALETTE)
-_STRIP, _GAP, _TOP, _CAPTION, _NAME = 336, 24, 92, 40, 14
+MOST_IMAGES = 5
+"""As many as in ZF fig. 5, and no more than there are colours."""
+_STRIP, _GAP, _TOP, _CAPTION, _NAME, _AMOUNTS = 280, 28, 92, 40, 15, 18
+_LARGEST_PX, _SMALLEST_PX = 56, 44
 _BAND: Colour = (226, 232, 236)
 
 
@@ -49,7 +51,7 @@ def draw_invariance(
     columns = len(rows[0][1])
     width = _STRIP + columns * (WIDTH + _GAP)
     top = top_of(curve for _, own in rows for curve in own)
-    height = max(HEIGHT, len(images) * _strip_height(len(images)))
+    height = max(HEIGHT, len(images) * (_NAME + _side(images)) + _AMOUNTS)
     step = _CAPTION + height + _GAP
     page = Image.new("RGB", (width + 2 * MARGIN, _TOP + len(rows) * step + MARGIN // 2), PAPER)
     draw = ImageDraw.Draw(page)
@@ -74,34 +76,27 @@ def _ends(curves: tuple[Curve, ...]) -> list[Curve]:
     return [layers[0], *(layers[-1:] if layers[1:] else []), probability]
 
 
-def _strip_height(images: int) -> int:
-    """Of one strip with its name."""
-    return min(84, HEIGHT // images - 2)
+def _side(images: Sequence[MovedImage]) -> int:
+    """Of one picture in a strip."""
+    return _LARGEST_PX if len(images) < MOST_IMAGES - 1 else _SMALLEST_PX
 
 
 def _draw_strips(
     page: Image.Image, images: Sequence[MovedImage], transform: str, at: tuple[int, int]
 ) -> None:
     """Some images' strips below each other, each with the colour of its lines."""
-    draw, (x, y) = ImageDraw.Draw(page), at
-    side = _strip_height(len(images)) - _NAME
-    for place, image in enumerate(images):
+    draw, (x, y), side = ImageDraw.Draw(page), at, _side(images)
+    amounts: tuple[str, ...] = ()
+    for colour, image in zip(PALETTE, images, strict=False):
         [strip] = [each for each in image.strips if each.transform == transform]
-        top = y + place * _strip_height(len(images))
-        draw.rectangle((x, top + 3, x + 9, top + 11), PALETTE[place])
-        write(draw, (x + 14, top), image.title, 11, SOFT, _STRIP - 14)
-        shown = strip.picture.resize(
-            (round(strip.picture.width * side / strip.picture.height), side),
-            Image.Resampling.LANCZOS,
-        )
-        page.paste(shown.crop((0, 0, min(shown.width, _STRIP), side)), (x, top + _NAME))
-    count = len(images)
-    if count:
-        amounts = next(each.amounts for each in images[0].strips if each.transform == transform)
-        for place, text in enumerate(amounts):
-            middle = x + (place + 0.5) * side
-            below = y + count * _strip_height(count) + 3
-            draw.text((middle, below), text, SOFT, font_of(11), anchor="ma")
+        draw.rectangle((x, y + 3, x + 8, y + 11), colour)
+        write(draw, (x + 14, y), image.title, 11, SOFT, _STRIP - 14)
+        width = round(strip.picture.width * side / strip.picture.height)
+        page.paste(strip.picture.resize((width, side), Image.Resampling.LANCZOS), (x, y + _NAME))
+        y += _NAME + side
+        amounts = strip.amounts
+    for place, text in enumerate(amounts):
+        draw.text((x + (place + 0.5) * side, y + 4), text, SOFT, font_of(11), anchor="ma")
 
 
 def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, at: tuple[int, int]) -> None:

@@ -159,7 +159,7 @@ class InvarianceReader:
                     tuple(row["amounts"].split(", ")),
                     Image.open(io.BytesIO(row["strip"]["bytes"])).convert("RGB"),
                 )
-                for row in rows
+                for row in reversed(rows)  # the tables' order backwards is that of ZF fig. 5
             ),
         )
 
