@@ -19,6 +19,7 @@ class JobInfo:
         example: a command line.
         tables: what it publishes; empty for a job that publishes no tables.
         figure: the flags by which ``unitscope show`` draws what it published; None: it draws none.
+        paper: the figure or table of ZF that ``show --figure`` composes of it; None: none.
     """
 
     name: str
@@ -27,3 +28,4 @@ class JobInfo:
     example: str
     tables: tuple[Table, ...] = ()
     figure: type[Spec] | None = None
+    paper: str | None = None

@@ -82,7 +82,7 @@ class Campaign:
             naive,
         )
         self._pictures, self._clean = root / "pictures", root / "clean"
-        self._looks = root / "looks"
+        self._looks, self._looking = root / "looks", root / "looking"
         self.tally = Tally()
         draw_pictures(self._pictures)
         self._seconds, self._wanted = {}, {}
@@ -101,6 +101,8 @@ class Campaign:
         if job != "scan":
             shutil.copytree(self._clean / "scan", run / "scan")
         reader = fork(lambda: self._watch(run, job))
+        while not self._looking.exists():
+            time.sleep(0.002)
         # Whatever is drawn after this may depend on how the machine was timed; the round does not.
         own = random.Random(self._random.random())
         self.tally.rounds[fault] += 1
@@ -109,7 +111,7 @@ class Campaign:
         else:
             self._disturb_local(job, run, fault, own)
         lost = in_child(self._work(job, run)) != 0
-        os.kill(reader, signal.SIGTERM)
+        self._looking.unlink()
         self.tally.half_seen += ended(reader) != 0
         self.tally.looks += int(self._looks.read_text())
         self._compare(job, run, lost=lost)
@@ -181,12 +183,11 @@ class Campaign:
             self.tally.redone_at_most += kills
 
     def _watch(self, run: Path, job: str) -> None:
-        """A reader until SIGTERM: fails where it sees a job that is neither whole nor absent."""
-        stopped = []
-        signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+        """A reader until its mark goes: fails where a job is neither whole nor absent."""
+        self._looking.touch()
         looks = 0
         try:
-            while not stopped:
+            while self._looking.exists():
                 with suppress(FileNotFoundError):
                     if not whole_or_absent(run, job, self._wanted[job]):
                         raise AssertionError(f"{run}: other bytes are published")

@@ -1,7 +1,8 @@
 """Fixtures for every test: the shared data, and an S3 server on the loopback.
 
-Invariant: nothing here runs unless a test asks for it, and what it starts it stops. Ray's token
-mode alone is set for all, because Ray reads it once, when it is imported.
+Invariant: nothing here runs unless a test asks for it, and what it starts it stops. Set for all
+are Ray's token mode, because Ray reads it once, when it is imported, and what Hypothesis may do:
+the same examples in every run, however slow the machine.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SLOW_S = 0.3
 
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+settings.register_profile(
+    "steady",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ def campaign(*arguments: str) -> tuple[int, dict[str, str]]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=400,
         check=False,
     )
     assert done.returncode in (0, 1), done.stderr

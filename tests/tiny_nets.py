@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -129,8 +130,9 @@ def _crash_once(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     # One image alone only shows the network's shapes.
     if len(inputs[0]) == 1 or not order.exists():
         return
-    folder, count = order.read_text().splitlines()
-    done = list(Path(folder).glob("*.json"))
-    if len(done) >= int(count):
-        order.unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
+    # Of several processes that come here at once, the one whose unlink succeeds dies.
+    with suppress(FileNotFoundError):
+        folder, count = order.read_text().splitlines()
+        if len(list(Path(folder).glob("*.json"))) >= int(count):
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)

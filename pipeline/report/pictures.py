@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -51,6 +52,17 @@ def draw_head(draw: ImageDraw.ImageDraw, title: str, facts: str, width: int) -> 
     write(draw, (MARGIN, 20), title, 22, INK, width)
     write(draw, (MARGIN, 51), facts, 14, SOFT, width)
     draw.line((MARGIN, 80, MARGIN + width, 80), LINE)
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures one below the other, on paper."""
+    width = max(picture.width for picture in pictures)
+    page = Image.new("RGB", (width, sum(picture.height for picture in pictures)), PAPER)
+    top = 0
+    for picture in pictures:
+        page.paste(picture, (0, top))
+        top += picture.height
+    return page
 
 
 def encode(picture: Image.Image, *, photo: bool) -> bytes:

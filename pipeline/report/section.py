@@ -133,6 +133,21 @@ class DrawnSection(Section, Generic[AskedT]):
         """
 
 
+class PaperSection(DrawnSection[AskedT]):
+    """The pages of a job of which a figure or table of ZF can be composed."""
+
+    @abstractmethod
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Compose the figure of `schemas.job_info.JobInfo.paper` of what the job published.
+
+        The choice of units and images is part of the picture: the same run gives the same one.
+
+        Raises:
+            NotPublishedError: the job has published nothing here.
+            StoreError: a table cannot be read, or is of another scan.
+        """
+
+
 def layer_page(layer: Row) -> str:
     """A layer's page, relative to the gallery.
 

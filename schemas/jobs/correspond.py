@@ -119,4 +119,5 @@ JOB = JobInfo(
     example="unitscope correspond runs/a --boxes parts.csv",
     tables=(CONSISTENCY, CORRESPONDENCE),
     figure=ConsistencyFigure,
+    paper="table1",
 )

@@ -195,4 +195,5 @@ JOB = JobInfo(
     example="unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8",
     tables=(OCCLUSION_PICTURES, OCCLUSION_MAPS),
     figure=OcclusionFigure,
+    paper="7",
 )

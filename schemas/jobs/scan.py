@@ -254,4 +254,5 @@ JOB = JobInfo(
     example="unitscope scan --arch squeezenet1_1 --data photos --out runs/a",
     tables=(SCAN_IMAGES, SCAN_TOP_PATCHES, SCAN_UNITS, SCAN_LAYERS, SCAN_REJECTS),
     figure=UnitsFigure,
+    paper="2",
 )

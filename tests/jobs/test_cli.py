@@ -152,7 +152,7 @@ def test_scan_prints_what_was_done_and_what_comes_next(
 def test_main_interrupt_signal_exits_with_130_and_no_traceback(tmp_path: Path):
     code = (
         "import sys, time, types, jobs\nfrom pathlib import Path\n"
-        f"def run(spec):\n    Path({str(tmp_path / 'begun')!r}).touch()\n    time.sleep(60)\n"
+        f"def run(spec):\n    Path({str(tmp_path / 'begun')!r}).touch()\n    time.sleep(600)\n"
         "jobs.scan = sys.modules['jobs.scan'] = types.SimpleNamespace(plan=run)\n"
         f"sys.argv = ['unitscope', 'scan', *{[*REQUIRED, str(tmp_path / 'run')]}]\n"
         "from jobs.cli import main\nmain()"
@@ -164,7 +164,7 @@ def test_main_interrupt_signal_exits_with_130_and_no_traceback(tmp_path: Path):
         while not (tmp_path / "begun").exists() and process.poll() is None:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
     finally:
         process.kill()
         process.wait()
@@ -202,7 +202,7 @@ def test_status_reader_that_leaves_is_no_error(tmp_path: Path):
     assert process.stderr is not None
     errors = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(timeout=60), errors) == (0, b"")
+    assert (process.wait(), errors) == (0, b"")
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,25 @@ def test_show_takes_a_layer_or_an_occluded_image_and_not_both(arguments: list[st
     result = _invoke("show", "r", *arguments, "-o", "u.png")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("unitscope: show draws one thing: give --layer")
+
+
+def test_show_of_a_figure_of_the_paper_asks_for_the_job_that_it_is_of(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    seen = []
+
+    def run(url: str, job: str, asked: OcclusionFigure | None, out: str) -> tuple[int, int]:
+        seen.append((url, job, asked, out))
+        return 10, 20
+
+    monkeypatch.setattr("jobs.show.draw", run)
+    assert _invoke("show", "r", "--figure", "7", "-o", "u.pdf").exit_code == 0
+    assert seen == [("r", "occlude", None, "u.pdf")]
+    unknown = _invoke("show", "r", "--figure", "3", "-o", "u.pdf")
+    assert (unknown.exit_code, unknown.stderr.count("choices: 2, 7, table1")) == (2, 1)
+    both = _invoke("show", "r", "--figure", "7", "--occlusion", "3", "-o", "u.pdf")
+    assert (both.exit_code, len(seen)) == (2, 1)
+    assert "give no other picture with it" in both.stderr
 
 
 def test_gallery_writes_pages_and_says_what_to_open(tmp_path: Path):

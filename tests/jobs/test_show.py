@@ -272,8 +272,12 @@ def test_run_unknown_layer_unit_and_run_are_refused(tmp_path: Path):
 
 def test_run_unwritable_out_is_refused(tmp_path: Path):
     url = _published(tmp_path, _folder(tmp_path))
+    folder = tmp_path / "folder.png"
+    folder.mkdir()
     with pytest.raises(SpecError, match="cannot be written"):
-        _units(url, "features.0", str(tmp_path), unit=0)
+        _units(url, "features.0", str(folder), unit=0)
+    with pytest.raises(SpecError, match=r"unit.jpg: a picture is written as .png or .pdf"):
+        _units(url, "features.0", str(tmp_path / "unit.jpg"), unit=0)
 
 
 def test_run_projections_stand_beside_their_patches(tmp_path: Path):
@@ -321,6 +325,23 @@ def test_run_occlusion_of_another_image_or_run_is_refused(tmp_path: Path):
     made_up_run.occlude(url, list(range(3, 30)))
     with pytest.raises(SpecError, match=r"--occlusion 2: .* choices: 3, 4.* 14 \.\.\.$"):
         _occlusion(url, 2, str(out))
-    with pytest.raises(SpecError, match="cannot be written"):
-        _occlusion(url, 3, str(tmp_path))
     assert not out.exists()
+
+
+def test_run_figures_of_the_paper_are_written_as_png_and_pdf(tmp_path: Path):
+    url = made_up_run.scan(tmp_path / "run", {"conv1": 2})
+    with pytest.raises(NotPublishedError, match="unitscope occlude"):
+        draw(url, "occlude", None, str(tmp_path / "figure7.png"))
+    made_up_run.occlude(url, list(range(3, 30)))
+
+    width, height = draw(url, "occlude", None, str(tmp_path / "figure7.png"))
+    one = _occlusion(url, 3, str(tmp_path / "one.png"))
+    assert (width, height) == (one[0], 3 * one[1])
+    with Image.open(tmp_path / "figure7.png") as picture:
+        assert picture.size == (width, height)
+
+    assert draw(url, "occlude", None, str(tmp_path / "figure7.pdf")) == (width, height)
+    data = (tmp_path / "figure7.pdf").read_bytes()
+    assert data.startswith(b"%PDF")
+    # 144 pixels per inch are two per point.
+    assert f"/MediaBox [ 0 0 {width / 2} {height / 2} ]".encode() in data

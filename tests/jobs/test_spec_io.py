@@ -140,7 +140,7 @@ def test_load_spec_credentials_in_a_url_never_appear(tmp_path: Path, where: str)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arch=_TEXT, globs=st.lists(_TEXT, max_size=3), crop=st.none() | st.integers(1, 999))
 def test_dump_spec_any_text_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory, arch: str, globs: list[str], crop: int | None

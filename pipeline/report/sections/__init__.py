@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from pipeline.report.section import DrawnSection, Section
+from pipeline.report.section import DrawnSection, PaperSection, Section
 
 _FOUND: list[Section] = [
     import_module(f"pipeline.report.sections.{folder}.pages").SECTION
@@ -23,3 +23,7 @@ DRAWN: dict[str, DrawnSection[Any]] = {
     name: section for name, section in SECTIONS.items() if isinstance(section, DrawnSection)
 }
 """Those that also draw a picture for ``unitscope show``."""
+PAPER: dict[str, PaperSection[Any]] = {
+    name: section for name, section in SECTIONS.items() if isinstance(section, PaperSection)
+}
+"""Those of which a figure of the paper is composed."""

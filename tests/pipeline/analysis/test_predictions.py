@@ -14,7 +14,7 @@ from pipeline.analysis.predictions import explained_classes, predict
 from tests.reference import prediction
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     scores=hnp.arrays(
         np.float32,

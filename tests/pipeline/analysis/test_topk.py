@@ -46,7 +46,7 @@ def expected(maps: NDArray[np.float32], k: int) -> list[list[tuple[float, int, i
     return [[(one.value, one.image_id, one.y, one.x) for one in unit] for unit in peaks]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     maps=MAPS,
     k=st.integers(1, 8),
@@ -70,7 +70,7 @@ def test_top_patches_in_any_batches_equal_a_sort_of_everything(
     assert rows(top, width) == expected(maps, k)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 12), size=st.integers(1, 9))
 def test_top_patches_of_bf16_maps_rank_what_bf16_holds(seed: int, k: int, size: int):
     random = torch.Generator().manual_seed(seed)
@@ -120,7 +120,7 @@ def test_find_peaks_gives_the_raw_value_and_shows_nan():
     )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     candidates=st.lists(
         st.tuples(

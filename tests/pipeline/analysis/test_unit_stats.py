@@ -59,7 +59,7 @@ def assert_same(found: UnitStatistics, wanted: UnitStatistics) -> None:
     assert found.std == pytest.approx(wanted.std, rel=1e-9, abs=1e-7 * size)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     maxima=hnp.arrays(
         np.float32,

@@ -23,7 +23,6 @@ def test_jobs_killed_at_every_point_are_whole_or_absent_and_a_rerun_ends_alike(t
         capture_output=True,
         text=True,
         check=True,
-        timeout=400,
     )
 
     told = [json.loads(line) for line in done.stdout.splitlines()]

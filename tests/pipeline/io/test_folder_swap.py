@@ -10,13 +10,13 @@ import pytest
 from pipeline.io.folder_swap import replacing
 
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from pipeline.io.folder_swap import replacing
 with replacing(Path(sys.argv[1])) as fresh:
     (fresh / "half").write_text("half")
     print("ready", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -69,6 +69,7 @@ def test_replacing_sweeps_what_the_dead_left_and_spares_the_living(tmp_path: Pat
     other = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)],
         cwd=Path(__file__).parents[3],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -80,7 +81,7 @@ def test_replacing_sweeps_what_the_dead_left_and_spares_the_living(tmp_path: Pat
         [theirs] = [name for name in _names(tmp_path) if name != "pages"]
         assert _names(tmp_path / theirs) == ["half"]
         other.send_signal(signal.SIGKILL)
-        other.wait(timeout=60)
+        other.wait()
         with replacing(folder) as fresh:
             (fresh / "x").write_text("2")
         assert _names(tmp_path) == ["pages"]
@@ -88,5 +89,6 @@ def test_replacing_sweeps_what_the_dead_left_and_spares_the_living(tmp_path: Pat
     finally:
         other.kill()
         other.wait()
-        assert other.stdout is not None
-        other.stdout.close()
+        for pipe in (other.stdin, other.stdout):
+            assert pipe is not None
+            pipe.close()

@@ -16,6 +16,7 @@ from pipeline.report.pictures import (
     encode,
     font_of,
     shortened,
+    stacked,
     write,
 )
 
@@ -48,6 +49,15 @@ def test_draw_head_has_title_facts_and_a_line():
     assert (pixels[:, : MARGIN - 1] == 255).all()
     assert (pixels[:, 402 - MARGIN :] == 255).all()
     assert (pixels[81:] == 255).all()
+
+
+def test_stacked_pictures_stand_one_below_the_other_on_paper():
+    red, blue = Image.new("RGB", (3, 2), (255, 0, 0)), Image.new("RGB", (5, 1), (0, 0, 255))
+    pixels = np.asarray(stacked([red, blue]))
+    assert pixels.shape == (3, 5, 3)
+    assert (pixels[:2, :3] == (255, 0, 0)).all()
+    assert (pixels[:2, 3:] == PAPER).all()
+    assert (pixels[2] == (0, 0, 255)).all()
 
 
 def _picture() -> Image.Image:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.section import Gallery, layer_page
-from pipeline.report.sections import DRAWN, SECTIONS
+from pipeline.report.sections import DRAWN, PAPER, SECTIONS
 from pipeline.store import open_run
 from schemas.jobs import JOBS
 from tests import made_up_run
@@ -25,7 +25,7 @@ def test_unit_link_leads_to_layers_of_the_gallery_alone(tmp_path: Path):
         16,
         PatchReader(run),
         lambda _name, _data: None,
-        lambda *, images: None,  # noqa: ARG005 (the protocol's)
+        lambda *, items: None,  # noqa: ARG005 (the protocol's)
     )
     assert gallery.unit_link("conv2", 1) == "layers/001-conv2.html#unit-1"
     assert gallery.unit_link("conv1", 1) == ""
@@ -34,3 +34,9 @@ def test_unit_link_leads_to_layers_of_the_gallery_alone(tmp_path: Path):
 def test_sections_are_of_jobs_and_draw_the_picture_of_every_job_that_has_one():
     assert SECTIONS.keys() <= JOBS.keys()
     assert {name for name, job in JOBS.items() if job.figure is not None} == DRAWN.keys()
+
+
+def test_sections_compose_the_figure_of_the_paper_of_every_job_that_names_one():
+    assert {name for name, job in JOBS.items() if job.paper is not None} == PAPER.keys()
+    named = [job.paper for job in JOBS.values() if job.paper is not None]
+    assert len(named) == len(set(named))

@@ -42,17 +42,18 @@ class FakeStage:
     A file in ``flags`` named ``<what>-<image id>`` makes that image ``kill`` the process each
     time, ``kill_once``, ``fail`` with a ValueError, or raise a ``layer`` error; ``setup_fails``,
     ``setup_refuses`` and ``setup_kills`` do it before the first image; with ``needs_all`` no image
-    may be missing. What happened is told by
-    files of the same folder: ``pid-<pid>`` and ``reached-<image id>``.
+    may be missing. Nothing hangs on who is quicker: with ``together-<n>`` no shard begins before n
+    processes have one each; at a ``hold-<image id>`` the process waits until that file goes, and
+    with ``hold`` each one waits at its next image. What happened is told by files of the same
+    folder: ``pid-<pid>``, ``working-<pid>``, ``reached-<image id>`` and ``held-<pid>``.
     """
 
     name = "fake"
     items = "images"
 
-    def __init__(self, flags: Path, *, seconds: float = 0.0) -> None:
+    def __init__(self, flags: Path) -> None:
         self.resources = Resources()
         self.flags = flags
-        self.seconds = seconds
         self.ready = False
 
     @property
@@ -72,20 +73,32 @@ class FakeStage:
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:
         assert self.ready
+        self._wait_for_the_others()
         with (self.flags / "order").open("a") as order:
             order.write(f"{shard.index}:{upcoming.index if upcoming else None}\n")
         images = [i for i in range(shard.start, shard.stop) if i not in shard.excluded]
         for image in images:
             self._meet(image)
-            time.sleep(self.seconds)
         rows = {"image_id": images, "square": [image * image for image in images]}
         return StageOutput(
             tables={"squares": pa.table(rows, schema=SQUARES.schema)},
             counts={"images": len(images), "rejects": len(shard.excluded)},
         )
 
+    def _wait_for_the_others(self) -> None:
+        (self.flags / f"working-{os.getpid()}").touch()
+        numbers = [int(flag.name.rpartition("-")[2]) for flag in self.flags.glob("together-*")]
+        wait_until(lambda: len(list(self.flags.glob("working-*"))) >= max(numbers, default=0))
+
+    def _wait_at(self, hold: Path) -> None:
+        if hold.exists():
+            (self.flags / f"held-{os.getpid()}").touch()
+            wait_until(lambda: not hold.exists())
+
     def _meet(self, image: int) -> None:
         (self.flags / f"reached-{image}").touch()
+        self._wait_at(self.flags / "hold")
+        self._wait_at(self.flags / f"hold-{image}")
         if (self.flags / f"fail-{image}").exists():
             raise ValueError(f"image {image} is odd")
         if (self.flags / f"layer-{image}").exists():
@@ -136,21 +149,24 @@ class Bench:
         for name in names:
             (self.flags / name).touch()
 
-    def stage(self, *, seconds: float = 0.0) -> FakeStage:
-        return FakeStage(self.flags, seconds=seconds)
+    def unflag(self, *names: str) -> None:
+        for name in names:
+            (self.flags / name).unlink()
+
+    def stage(self) -> FakeStage:
+        return FakeStage(self.flags)
 
     def run(
         self,
         runner: Callable[..., RunSummary],
         shards: Sequence[Shard],
         *,
-        seconds: float = 0.0,
         workers: int | None = None,
         threads: int = 1,
         **more: object,
     ) -> RunSummary:
         return runner(
-            self.stage(seconds=seconds),
+            self.stage(),
             self.folder,
             self.contracts,
             shards,
@@ -179,9 +195,9 @@ class Bench:
         order = self.flags / "order"
         return order.read_text().split() if order.exists() else []
 
-    def pids(self) -> set[int]:
-        """The processes that ever set a stage up."""
-        return {int(file.name.removeprefix("pid-")) for file in self.flags.glob("pid-*")}
+    def pids(self, told: str = "pid") -> set[int]:
+        """The processes that ever set a stage up, or told something else of themselves."""
+        return {int(file.name.rpartition("-")[2]) for file in self.flags.glob(f"{told}-*")}
 
 
 Cut = Callable[[int, int], list[Shard]]
@@ -218,7 +234,8 @@ def descendants() -> set[int]:
     return found
 
 
-def wait_until(true: Callable[[], bool], *, seconds: float = 60.0) -> None:
+def wait_until(true: Callable[[], bool], *, seconds: float = 300.0) -> None:
+    """Wait for what is bound to happen; the limit is for a machine that is busy with much else."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -256,8 +273,8 @@ def processes() -> type[Processes]:
 
 @pytest.fixture(scope="session")
 def impatience() -> Patience:
-    """Limits that a test can wait for."""
-    return Patience(suspect_after=1, convict_after=1, failed_starts=1, answer_seconds=2.0)
+    """Blame at the first death; the time for an answer stays, for a start may take its time."""
+    return Patience(suspect_after=1, convict_after=1, failed_starts=1)
 
 
 @pytest.fixture(scope="session")

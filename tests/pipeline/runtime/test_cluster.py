@@ -76,7 +76,7 @@ def test_embedded_cluster_listens_on_the_loopback_and_is_gone_after_a_run_that_f
     assert {port.rpartition(":")[0] for port in ports} <= LOOPBACK
     assert modes == {"token"}
     assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR not in os.environ
-    processes.wait_until(lambda: not any(map(processes.alive, seen | bench.pids())), seconds=20)
+    processes.wait_until(lambda: not any(map(processes.alive, seen | bench.pids())))
 
 
 def test_cluster_that_does_not_start_in_time_is_an_error_of_ours(
@@ -97,17 +97,19 @@ def test_cluster_that_does_not_start_in_time_is_an_error_of_ours(
 def test_cluster_that_is_not_there_is_reported_with_its_address(
     monkeypatch: pytest.MonkeyPatch, by_environment: bool
 ):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-    if by_environment:
-        monkeypatch.setenv("RAY_ADDRESS", address)
-    resources = Resources(ray_address=None if by_environment else address)
+    with socket.socket() as deaf:
+        # Bound, so that no other process gets the port, and not listening.
+        deaf.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        if by_environment:
+            monkeypatch.setenv("RAY_ADDRESS", address)
+        resources = Resources(ray_address=None if by_environment else address)
 
-    with (
-        pytest.raises(WorkerError, match=f"no Ray cluster at '{address}'.*--local"),
-        cluster.connected(resources, 1),
-    ):
-        pytest.fail("there is nothing to connect to")
+        with (
+            pytest.raises(WorkerError, match=f"no Ray cluster at '{address}'.*--local"),
+            cluster.connected(resources, 1),
+        ):
+            pytest.fail("there is nothing to connect to")
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -40,7 +40,7 @@ def cluster() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_worker_stays(bench: Bench, processes: Processes) -> Iterator[None]:
     yield
-    processes.wait_until(lambda: not any(map(processes.alive, bench.pids())), seconds=20)
+    processes.wait_until(lambda: not any(map(processes.alive, bench.pids())))
     assert ray.is_initialized(), "a cluster that was there before stays"
 
 
@@ -54,12 +54,14 @@ def test_ray_any_number_of_workers_in_any_order_gives_the_same_content(
     bench: Bench, other_bench: Bench, cut: Cut, workers: int, backwards: bool
 ):
     shards = cut(30, 4)
+    bench.flag(f"together-{workers}")
+
     summary = bench.run(run_on_ray, shards[::-1] if backwards else shards, workers=workers)
 
     assert bench.content() == expected(other_bench, cut, 30, 4)
     assert (summary.counts, summary.retries) == ({"images": 30, "rejects": 0}, 0)
     assert bench.told.images == 30
-    assert len(bench.pids()) == workers
+    assert len(bench.pids("working")) == workers
 
 
 def test_ray_one_worker_is_told_the_next_shard(bench: Bench, cut: Cut):
@@ -83,22 +85,23 @@ def test_ray_workers_are_no_more_than_shards_left(bench: Bench, cut: Cut):
 def test_ray_worker_killed_twice_from_outside_loses_nothing_and_blames_nobody(
     bench: Bench, other_bench: Bench, cut: Cut, processes: Processes
 ):
-    killed: list[int] = []
+    killed: set[int] = set()
 
-    def kill_the_newest() -> None:
+    def kill_who_is_held() -> None:
         for image in (9, 21):
-            mark = bench.flags / f"reached-{image}"
-            processes.wait_until(mark.exists)
-            victim = next(pid for pid in bench.pids() if processes.alive(pid))
+            processes.wait_until(lambda: bench.pids("held") - killed)
+            (victim,) = bench.pids("held") - killed
             os.kill(victim, signal.SIGKILL)
-            killed.append(victim)
+            killed.add(victim)
+            bench.unflag(f"hold-{image}")
 
-    killer = threading.Thread(target=kill_the_newest)
+    bench.flag("hold-9", "hold-21")
+    killer = threading.Thread(target=kill_who_is_held)
     killer.start()
-    summary = bench.run(run_on_ray, cut(30, 6), workers=1, seconds=0.02)
+    summary = bench.run(run_on_ray, cut(30, 6), workers=1)
     killer.join()
 
-    assert len(set(killed)) == 2
+    assert len(killed) == 2
     assert bench.content() == expected(other_bench, cut, 30, 6)
     assert (summary.counts, summary.retries) == ({"images": 30, "rejects": 0}, 2)
 
@@ -108,12 +111,7 @@ def test_ray_poisonous_image_is_excluded_and_its_neighbours_are_not(
 ):
     bench.flag("kill-10")
 
-    summary = bench.run(
-        run_on_ray,
-        cut(16, 4),
-        workers=2,
-        patience=dataclasses.replace(impatience, answer_seconds=60),
-    )
+    summary = bench.run(run_on_ray, cut(16, 4), workers=2, patience=impatience)
 
     assert bench.rows() == [image for image in range(16) if image != 10]
     assert summary.counts == {"images": 15, "rejects": 1}
@@ -179,19 +177,16 @@ def test_ray_workers_that_die_while_starting_stop_the_run(
     bench.flag("setup_kills")
 
     with pytest.raises(WorkerError, match="2 times in a row while they set up"):
-        bench.run(
-            run_on_ray,
-            cut(8, 4),
-            workers=1,
-            patience=dataclasses.replace(impatience, answer_seconds=60),
-        )
+        bench.run(run_on_ray, cut(8, 4), workers=1, patience=impatience)
 
 
 def test_ray_workers_without_room_stop_the_run_with_both_numbers(
     bench: Bench, cut: Cut, impatience: Patience
 ):
+    hasty = dataclasses.replace(impatience, answer_seconds=0.5)
+
     with pytest.raises(WorkerError, match=r"each takes 5 CPUs, the cluster has 2 CPUs"):
-        bench.run(run_on_ray, cut(8, 4), threads=5, patience=impatience)
+        bench.run(run_on_ray, cut(8, 4), threads=5, patience=hasty)
 
 
 def test_ray_interrupt_ends_the_workers_and_says_how_to_resume(bench: Bench, cut: Cut):
@@ -204,7 +199,7 @@ def test_ray_interrupt_ends_the_workers_and_says_how_to_resume(bench: Bench, cut
 
     bench.told.advance = interrupted
     with pytest.raises(KeyboardInterrupt):
-        bench.run(run_on_ray, cut(40, 4), workers=1, seconds=0.01)
+        bench.run(run_on_ray, cut(40, 4), workers=1)
 
     assert "the same command resumes" in bench.told.notes[-1]
     assert 1 <= len(bench.content()) < 10

@@ -56,7 +56,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield head.stdout.readline().strip()
         finally:
             head.stdin.close()
-            head.wait(timeout=60)
+            head.wait()
 
 
 @pytest.mark.ray

@@ -92,7 +92,7 @@ def expected_rows(
     return tables
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     first=hnp.arrays(np.float32, (9, 3, 2, 3), elements=LEVELS),
     second=hnp.arrays(np.float32, (9, 2, 1, 1), elements=LEVELS),

@@ -393,7 +393,6 @@ def test_job_killed_at_every_step_is_whole_or_absent_and_a_rerun_ends_alike(
         capture_output=True,
         text=True,
         check=True,
-        timeout=240,
     )
 
     steps = [json.loads(line) for line in done.stdout.splitlines()]

@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.formats import counted, percent
 from pipeline.report.manifests import published
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.section import Gallery, PaperSection, Summary
 from pipeline.report.sections.correspond.chart import (
     WIDTH,
     Chart,
@@ -65,7 +65,7 @@ class CorrespondPage:
     draws: int
 
 
-class CorrespondSection(DrawnSection[ConsistencyFigure]):
+class CorrespondSection(PaperSection[ConsistencyFigure]):
     """See `Section`; it shows the consistency of parts against random places."""
 
     name = "correspond"
@@ -97,6 +97,10 @@ class CorrespondSection(DrawnSection[ConsistencyFigure]):
                 )
             layers = [[part for part in own if part.part == asked.consistency] for own in layers]
         return draw_consistency(layers)
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Table 1: every part, against random places."""
+        return draw_consistency(read_consistency(run))
 
 
 def page_of(url: str, layers: Sequence[Sequence[PartConsistency]]) -> CorrespondPage:

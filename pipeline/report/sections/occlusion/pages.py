@@ -15,8 +15,8 @@ from pipeline.report import render
 from pipeline.report.contact_sheet import encode_contact_sheet
 from pipeline.report.formats import counted, few
 from pipeline.report.patch_reader import PatchReader
-from pipeline.report.pictures import encode
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.pictures import encode, stacked
+from pipeline.report.section import Gallery, PaperSection, Summary
 from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
 from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import (
@@ -52,9 +52,10 @@ from schemas.secrets import mask
 IMAGES_AT_ONCE = 16
 
 OCCLUSIONS = "occlusion.html"
+PAPER_IMAGES = 3
 
 
-class OcclusionSection(DrawnSection[OcclusionFigure]):
+class OcclusionSection(PaperSection[OcclusionFigure]):
     """See `Section`; it shows the occlusion of images of the scan."""
 
     name = "occlude"
@@ -95,6 +96,12 @@ class OcclusionSection(DrawnSection[OcclusionFigure]):
             )
         [image] = reader.read([asked.occlusion])
         return draw_occlusion(image, reader.class_name)
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Figure 7: the images whose probability falls most, as many as in the paper."""
+        reader = OcclusionReader(run, PatchReader(run))
+        images = reader.read(reader.ranked()[:PAPER_IMAGES])
+        return stacked([draw_occlusion(image, reader.class_name) for image in images])
 
 
 def occlusion_html(page: OcclusionPage) -> str:

@@ -17,9 +17,10 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.patches import Patch
-from pipeline.report.section import DrawnSection, Gallery, Row, Summary
+from pipeline.report.section import Gallery, PaperSection, Row, Summary
 from pipeline.report.sections.units import histogram
 from pipeline.report.sections.units.figure import draw_sheet, draw_unit
+from pipeline.report.sections.units.figure_2 import draw_figure_2
 from pipeline.report.sections.units.page_data import (
     LayerFacts,
     LayerPage,
@@ -39,7 +40,7 @@ from schemas.values import bounds
 UNITS_AT_ONCE = 64
 
 
-class UnitsSection(DrawnSection[UnitsFigure]):
+class UnitsSection(PaperSection[UnitsFigure]):
     """See `Section`; it shows the scan, with projections where they are published."""
 
     name = "scan"
@@ -84,6 +85,10 @@ class UnitsSection(DrawnSection[UnitsFigure]):
             )
         units = read_units(run, layer, range(first, min(last + 1, known)))
         return draw_sheet(units, known) if asked.unit is None else draw_unit(units[0])
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """Figure 2: random units of up to five layers."""
+        return draw_figure_2(run)
 
 
 def layer_html(page: LayerPage) -> str:
