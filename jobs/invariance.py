@@ -12,8 +12,9 @@ from jobs.published_scan import PublishedScan, require_class
 from pipeline.analysis.invariance import Band, band
 from pipeline.stages.invariance import InvarianceStage
 from pipeline.store.parts import Parts
-from schemas.jobs.invariance import AREAS, CURVES, TRANSFORMS, InvarianceSpec, Move
+from schemas.jobs.invariance import AREAS, CURVES, InvarianceSpec
 from schemas.manifest import FileRecord
+from schemas.moves import TRANSFORMS, Move
 from schemas.specs import LayerSelection
 
 

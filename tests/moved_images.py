@@ -10,17 +10,9 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.store import JobFolder, JobStore
-from schemas.jobs.invariance import (
-    AREAS,
-    CURVES,
-    MOVED_PICTURES,
-    RESPONSES,
-    TRANSFORMS,
-    InvarianceSpec,
-    Move,
-    Transform,
-)
+from schemas.jobs.invariance import AREAS, CURVES, MOVED_PICTURES, RESPONSES, InvarianceSpec
 from schemas.manifest import Manifest
+from schemas.moves import TRANSFORMS, Move, Transform
 from tests.made_up_run import FINGERPRINT, PROVENANCE, Names, plain_names
 
 LAYERS = ("conv2", "conv1")

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.preprocess import framing
-from schemas.jobs.invariance import Fill, Move
+from schemas.jobs.invariance import Fill
+from schemas.moves import Move
 from schemas.specs import PreprocessSpec
 
 # A kernel that is wider than this many pixels each way is laid over means of blocks of pixels: a

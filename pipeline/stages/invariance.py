@@ -24,13 +24,8 @@ from pipeline.data.moved_picture import MovedPicture
 from pipeline.models.network import Network
 from pipeline.stages.image_stage import ImageStage
 from schemas.arrays import Floats
-from schemas.jobs.invariance import (
-    MOVED_PICTURES,
-    RESPONSES,
-    TRANSFORMS,
-    InvarianceSpec,
-    Move,
-)
+from schemas.jobs.invariance import MOVED_PICTURES, RESPONSES, InvarianceSpec
+from schemas.moves import TRANSFORMS, Move
 from schemas.tables import Table
 
 STRIP_PICTURES, STRIP_PX = 5, 112

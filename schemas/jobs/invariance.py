@@ -2,90 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.flags import Flag
 from schemas.job_info import JobInfo
+from schemas.moves import Move, Steps, Transform, amounts, within
 from schemas.specs import ImageSelection, LayerSelection, RunSpec, Spec
 from schemas.tables import IMAGE_ID, LAYER, URI, Column, Table
-from schemas.values import Count, Natural, in_words
+from schemas.values import Count, Natural
 
-Transform = Literal["rotation", "scale", "translation"]
-TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
-"""In the order of the tables."""
 Fill = Literal["mean", "grey", "black"]
-MOST_STEPS = 361
-"""Of one transform."""
-
-_NUMBER = r"(-?[0-9]{1,5}(?:\.[0-9]{1,4})?)"
-_STEPS = rf"^{_NUMBER}\.\.{_NUMBER}/{_NUMBER}$"
-
-
-class Move(NamedTuple):
-    """One move of a picture.
-
-    Attributes:
-        transform: what is done.
-        amount: translation: pixels of the input frame downwards, above 0 the picture sinks; scale:
-            the factor about the frame's centre, above 1 it grows; rotation: degrees about the
-            frame's centre, counter-clockwise.
-    """
-
-    transform: Transform
-    amount: float
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether the picture stays where it is."""
-        if self.transform == "rotation":
-            return self.amount % 360 == 0
-        return self.amount == (1 if self.transform == "scale" else 0)
-
-
-def amounts(steps: str) -> tuple[float, ...]:
-    """The amounts that `Steps` stand for, ascending: ``1..1.8/0.1`` has nine.
-
-    The last one stands only where the steps meet it.
-    """
-    first, last, step = _numbers(steps)
-    return tuple(float(first + place * step) for place in range(int((last - first) / step) + 1))
-
-
-def _numbers(steps: str) -> tuple[Decimal, Decimal, Decimal]:
-    # Decimals: 1 + 8 * 0.1 is 1.8.
-    first, last, step = re.findall(_NUMBER, steps.replace("..", " ").replace("/", " "))
-    return Decimal(first), Decimal(last), Decimal(step)
-
-
-def _countable(steps: str) -> str:
-    first, last, step = _numbers(steps)
-    if step <= 0 or last < first:
-        raise ValueError(f"{steps} counts no step; first..last/step goes upwards, -60..60/10")
-    if (last - first) / step >= MOST_STEPS:
-        raise ValueError(f"{steps} has more than {MOST_STEPS} steps; take a larger step")
-    return steps
-
-
-def _within(low: float, high: float) -> AfterValidator:
-    def check(steps: str) -> str:
-        if any(not low <= amount <= high for amount in amounts(steps)):
-            raise ValueError(f"{steps} leaves the range from {low:g} to {high:g}")
-        return steps
-
-    return AfterValidator(check)
-
-
-Steps = Annotated[
-    str,
-    Field(pattern=_STEPS),
-    in_words(_STEPS, "first..last/step is needed, -60..60/10"),
-    AfterValidator(_countable),
-]
-"""Amounts of a transform, first, last and step: ``-60..60/10``; `amounts` reads it."""
 
 
 class InvarianceSpec(RunSpec):
@@ -98,7 +26,7 @@ class InvarianceSpec(RunSpec):
         "empty: the first and the last but one (ZF: layers 1 and 7 of 8)",
     )
     translation_px: Annotated[
-        Annotated[Steps, _within(-8192, 8192)] | None,
+        Annotated[Steps, within(-8192, 8192)] | None,
         Flag(metavar="FIRST..LAST/STEP|none", null="none"),
     ] = Field(
         default="-60..60/10",
@@ -106,14 +34,14 @@ class InvarianceSpec(RunSpec):
         "picture moves down; null: no translation",
     )
     scale: Annotated[
-        Annotated[Steps, _within(0.1, 10)] | None,
+        Annotated[Steps, within(0.1, 10)] | None,
         Flag(metavar="FIRST..LAST/STEP|none", null="none"),
     ] = Field(
         default="1..1.8/0.1",
         description="factors about the frame's centre; above 1 the picture grows; null: no scale",
     )
     rotation_degrees: Annotated[
-        Annotated[Steps, _within(-360, 360)] | None,
+        Annotated[Steps, within(-360, 360)] | None,
         Flag(metavar="FIRST..LAST/STEP|none", null="none"),
     ] = Field(
         default="0..350/10",
@@ -298,4 +226,5 @@ JOB = JobInfo(
     example="unitscope invariance runs/a --sample 5",
     tables=(RESPONSES, MOVED_PICTURES, CURVES, AREAS),
     figure=InvarianceFigure,
+    paper="5",
 )

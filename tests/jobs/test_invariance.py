@@ -19,8 +19,9 @@ import tests.tiny_nets as nets
 from jobs import engine
 from pipeline.store import open_run
 from schemas.errors import DatasetError, LayerError, PlanMismatchError, SpecError
-from schemas.jobs.invariance import InvarianceSpec, Move
+from schemas.jobs.invariance import InvarianceSpec
 from schemas.jobs.scan import ScanSpec
+from schemas.moves import Move
 from tests import moved_reference as reference
 
 MakeSpec = Callable[..., ScanSpec]

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode, functional, v2
 from pipeline.data.decode import decode
 from pipeline.data.moved_picture import MovedPicture, fill_colour, sources
 from pipeline.data.preprocess import to_frame
-from schemas.jobs.invariance import Move
+from schemas.moves import Move
 from schemas.specs import PreprocessSpec
 from tests import moved_reference as reference
 

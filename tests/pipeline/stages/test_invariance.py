@@ -27,8 +27,9 @@ from pipeline.stages.model_stage import ScanSource
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.encode import encode
 from schemas.errors import DatasetError
-from schemas.jobs.invariance import InvarianceSpec, Move
+from schemas.jobs.invariance import InvarianceSpec
 from schemas.manifest import Shard
+from schemas.moves import Move
 from schemas.specs import DatasetSpec, ModelSpec, PreprocessSpec, Resources
 from schemas.tables import IMAGE_LIST
 from tests.tiny_pictures import draw

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.jobs.invariance import TRANSFORMS, InvarianceFigure, InvarianceSpec, Move, amounts
+from schemas.jobs.invariance import InvarianceFigure, InvarianceSpec
+from schemas.moves import TRANSFORMS
 from tests.wrong_values import ABOVE, COUNT, NATURAL, PLACE, Wrong
 
 FORM = "first..last/step is needed"
@@ -24,19 +25,6 @@ WRONG: dict[str, Wrong] = {
     "target": NATURAL | {"5": "choices: 0 to 4"},
     "batch_bytes": COUNT | {"1048575": ABOVE},
 }
-
-
-@pytest.mark.parametrize(
-    ("steps", "values"),
-    [
-        ("-60..60/30", [-60, -30, 0, 30, 60]),
-        ("1..1.8/0.1", [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8]),
-        ("0..10/4", [0, 4, 8]),
-        ("-2.5..-2.5/1", [-2.5]),
-    ],
-)
-def test_amounts_are_the_decimals_that_the_steps_name(steps: str, values: list[float]):
-    assert list(amounts(steps)) == values
 
 
 def test_invariance_spec_has_the_steps_of_the_paper_and_leaves_out_what_is_null():
@@ -59,14 +47,6 @@ def test_invariance_spec_has_the_steps_of_the_paper_and_leaves_out_what_is_null(
 def test_invariance_spec_that_moves_nothing_is_refused(given: dict[str, Any]):
     with pytest.raises(ValidationError, match="nothing is moved"):
         InvarianceSpec(run="r", **given)
-
-
-def test_move_by_nothing_is_the_identity():
-    still = [Move("translation", 0), Move("scale", 1), Move("rotation", -360)]
-
-    assert all(move.is_identity for move in still)
-    assert not Move("rotation", 1).is_identity
-    assert not Move("scale", 0).is_identity
 
 
 @pytest.mark.parametrize("text", ["", "-1", "everything", "1.5"])

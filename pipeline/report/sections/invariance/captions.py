@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.report.formats import counted, percent
 from pipeline.report.sections.invariance.reader import Area
-from schemas.jobs.invariance import Transform
+from schemas.moves import Transform
 
 AXES: dict[Transform, str] = {
     "translation": "vertical translation, pixels of the input frame, down",

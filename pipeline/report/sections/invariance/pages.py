@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.formats import counted, few, percent
 from pipeline.report.pictures import encode
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.section import Gallery, PaperSection, Summary
 from pipeline.report.sections.invariance.captions import AXES, by_transform, sentences
 from pipeline.report.sections.invariance.chart import HEIGHT, WIDTH, chart_of, top_of
 from pipeline.report.sections.invariance.figure import MOST_IMAGES, draw_invariance
@@ -33,7 +33,7 @@ MOST_LINES = 24
 """Of more images the page draws no single lines: they would hide each other."""
 
 
-class InvarianceSection(DrawnSection[InvarianceFigure]):
+class InvarianceSection(PaperSection[InvarianceFigure]):
     """See `Section`; it shows how far moved pictures move the layers and the probability."""
 
     name = "invariance"
@@ -91,6 +91,10 @@ class InvarianceSection(DrawnSection[InvarianceFigure]):
             "coloured: the images at the left"
         )
         return draw_invariance(title, facts, reader.read(shown), reader.curves(shown))
+
+    def draw_paper(self, run: Run) -> Image.Image:
+        """ZF fig. 5: as many images as there, the first by number."""
+        return self.draw(run, InvarianceFigure(invariance=ALL))
 
 
 def page_name(place: int) -> str:

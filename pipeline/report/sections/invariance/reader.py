@@ -14,7 +14,7 @@ from pipeline.report.class_names import class_names
 from pipeline.report.manifests import published, require_same_scan
 from pipeline.report.section import Row
 from pipeline.store.run import Run
-from schemas.jobs.invariance import Transform
+from schemas.moves import Transform
 
 Values = tuple[float, ...]
 """One per amount; NaN where there is none."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report.sections import SECTIONS
 from pipeline.report.sections.invariance.pages import (
     IMAGES_PER_PAGE,
     MOST_LINES,
     PAGE,
+    SECTION,
     page_name,
 )
 from pipeline.store import open_run
@@ -132,7 +132,7 @@ def test_write_page_in_a_browser_holds_no_element_of_a_name(
 
 def test_draw_gives_the_image_asked_for_all_or_the_choices(tmp_path: Path):
     url = made_up_run.scan(tmp_path / "run", NETWORK)
-    section, run = SECTIONS["invariance"], open_run(url)
+    section, run = SECTION, open_run(url)
     with pytest.raises(NotPublishedError, match="unitscope invariance"):
         section.draw(run, InvarianceFigure(invariance="3"))
     publish(url, list(range(3, 30)))
@@ -141,5 +141,6 @@ def test_draw_gives_the_image_asked_for_all_or_the_choices(tmp_path: Path):
 
     assert one.width == all_.width > 1000
     assert one.height < all_.height
+    assert section.draw_paper(run).tobytes() == all_.tobytes()
     with pytest.raises(SpecError, match=r"--invariance 2: .* choices: 3, 4.* 14 \.\.\., or all$"):
         section.draw(run, InvarianceFigure(invariance="2"))
