@@ -9,7 +9,7 @@ from pipeline.report.sections.invariance.reader import Area
 from schemas.moves import Transform
 
 AXES: dict[Transform, str] = {
-    "translation": "vertical translation, pixels of the input frame, down",
+    "translation": "vertical translation, pixels down",
     "scale": "scale, factor about the middle",
     "rotation": "rotation, degrees counter-clockwise",
 }

@@ -22,7 +22,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, `WIDTH` by `HEIGHT` pixels.
+    """A chart, `WIDTH` pixels wide.
 
     Attributes:
         layer: as of the curve.
@@ -56,17 +56,18 @@ def top_of(curves: Iterable[Curve]) -> float:
     return max(1.0, math.ceil(10 * max(values, default=1.0)) / 10)
 
 
-def chart_of(curve: Curve, top: float) -> Chart:
+def chart_of(curve: Curve, top: float, height: int = HEIGHT) -> Chart:
     """Lay out a curve.
 
     Args:
         curve: with at least one amount.
         top: where the axis of a distance ends; a probability's ends at 1.
+        height: of the chart, in pixels.
     """
     top = 1.0 if curve.layer is None else top
     first, last = curve.amounts[0], curve.amounts[-1]
     span = (last - first) or 1.0
-    right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
+    right, bottom = WIDTH - _RIGHT, height - _BOTTOM
 
     def x(amount: float) -> float:
         return round(_LEFT + (amount - first) / span * (right - _LEFT), 1)

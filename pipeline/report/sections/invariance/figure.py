@@ -66,7 +66,7 @@ def draw_invariance(
             write(draw, (x, y), what, 14, INK, WIDTH)
             note = "" if curve.layer is None else "of the norm of the plain picture's values"
             write(draw, (x, y + 19), note, 11, SOFT, WIDTH)
-            _draw_chart(draw, chart_of(curve, top), (x, y + _CAPTION))
+            _draw_chart(draw, chart_of(curve, top, height), (x, y + _CAPTION))
     return page
 
 
