@@ -7,7 +7,7 @@ passes of one shape: its rows depend on nothing but the picture and the plan.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from pipeline.models.network import Network
 from pipeline.stages.image_stage import ImageStage
 from schemas.arrays import Floats
 from schemas.jobs.invariance import MOVED_PICTURES, RESPONSES, InvarianceSpec
-from schemas.moves import TRANSFORMS, Move
+from schemas.moves import TRANSFORMS, Move, Transform
 from schemas.tables import Table
 
 STRIP_PICTURES, STRIP_PX = 5, 112
@@ -40,11 +40,15 @@ class _Responses:
         scores: [rows, classes].
         distance: by layer, float64 [rows]; the first is 0.
         norm: by layer, of the plain picture's values.
+        filled: of each row, the share of the frame that is fill.
+        shown: the frames that strips show, uint8 [3, S, S], by row.
     """
 
     scores: Tensor
     distance: dict[str, Floats]
     norm: dict[str, float]
+    filled: list[float]
+    shown: dict[int, Tensor]
 
 
 @dataclass
@@ -72,10 +76,14 @@ class InvarianceStage(ImageStage):
         return 1
 
     def open(self, network: Network) -> None:
-        """Compile the run that taps the layers."""
+        """Compile the run that taps the layers, and number the frames of an image."""
         self._layers = {name: network.layer(name) for name in self.layers}
         self._run = network.runner(self.layers)
-        self._moved = [move for move in self.spec.moves if not move.is_identity]
+        moves = self.spec.moves
+        # Row 0 is the plain frame, whichever moves leave the picture where it is.
+        self._moved = [move for move in moves if not move.is_identity]
+        self._row = dict.fromkeys(moves, 0) | {m: 1 + n for n, m in enumerate(self._moved)}
+        self._strips = {name: shown for name in TRANSFORMS if (shown := _in_strip(moves, name))}
         self._at_once = frames_at_once(network, self.spec.batch_bytes, 1 + len(self._moved))
 
     def counts(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
@@ -88,50 +96,54 @@ class InvarianceStage(ImageStage):
         rows = batch.rows.to_pylist()
         for row, plain, pixels in zip(rows, batch.frames, batch.pictures, strict=False):
             picture = MovedPicture(pixels.to(self.device), self.source.preprocess, self.spec.fill)
-            frames, filled = self._frames(plain, picture)
             with torch.inference_mode():
-                responses = self._respond(frames)
-            found["responses"] += self._rows(row, responses, filled)
-            found["pictures"] += self._strips(row, frames)
+                responses = self._respond(plain, picture)
+            found["responses"] += self._rows(row, responses)
+            found["pictures"] += self._strip_rows(row, responses.shown)
         return {
             name: pa.Table.from_pylist(own, schema=self.parts[name].schema)
             for name, own in found.items()
         }
 
-    def _frames(self, plain: Tensor, picture: MovedPicture) -> tuple[Tensor, list[float]]:
-        """The plain frame and the moved ones, uint8 [rows, 3, S, S], and the share of fill."""
-        moved = [picture.frame(move) for move in self._moved]
-        _, of_plain = picture.frame(Move("translation", 0.0))
-        frames = torch.stack([plain, *(frame.cpu() for frame, _ in moved)])
-        return frames, [of_plain, *(share for _, share in moved)]
+    def _frame(self, row: int, plain: Tensor, picture: MovedPicture) -> tuple[Tensor, float]:
+        """One frame of an image, and its share of fill."""
+        if row == 0:
+            return plain, picture.frame(Move("translation", 0.0))[1]
+        frame, filled = picture.frame(self._moved[row - 1])
+        return frame.cpu(), filled
 
-    def _respond(self, frames: Tensor) -> _Responses:
-        """Run the frames of one image, in passes of one size."""
+    def _respond(self, plain: Tensor, picture: MovedPicture) -> _Responses:
+        """Run the frames of one image, in passes of one size; those of a pass are in memory."""
+        wanted = {self._row[move] for moves in self._strips.values() for move in moves}
         scores: list[Tensor] = []
-        plain: dict[str, Tensor] = {}
+        filled: list[float] = []
+        shown: dict[int, Tensor] = {}
+        origin: dict[str, Tensor] = {}
         found: dict[str, list[Tensor]] = {name: [] for name in self.layers}
-        for start in range(0, len(frames), self._at_once):
-            own = frames[start : start + self._at_once]
-            missing = self._at_once - len(own)
-            filled = torch.cat([own, frames[:1].expand(missing, -1, -1, -1)])
-            count = len(own)
+        rows = range(1 + len(self._moved))
+        for start in range(0, len(rows), self._at_once):
+            own = {r: self._frame(r, plain, picture) for r in rows[start : start + self._at_once]}
+            filled += [share for _, share in own.values()]
+            shown |= {row: frame for row, (frame, _) in own.items() if row in wanted}
+            frames = [frame for frame, _ in own.values()]
+            frames += [plain] * (self._at_once - len(own))
 
-            def tap(name: str, value: Tensor, count: int = count) -> None:
+            def tap(name: str, value: Tensor, count: int = len(own)) -> None:
                 maps = self._layers[name].maps(value)
-                if name not in plain:
-                    plain[name] = maps[0].double()
-                found[name].append(distances(maps[:count], plain[name]))
+                if name not in origin:
+                    origin[name] = maps[0].double()
+                found[name].append(distances(maps[:count], origin[name]))
 
-            scores.append(self._run(self.images(filled), tap)[:count])
+            scores.append(self._run(self.images(torch.stack(frames)), tap)[: len(own)])
         return _Responses(
             torch.cat(scores),
             {name: torch.cat(each).cpu().numpy() for name, each in found.items()},
-            {name: float(torch.linalg.vector_norm(each)) for name, each in plain.items()},
+            {name: float(torch.linalg.vector_norm(each)) for name, each in origin.items()},
+            filled,
+            shown,
         )
 
-    def _rows(
-        self, row: dict[str, Any], responses: _Responses, filled: list[float]
-    ) -> list[dict[str, Any]]:
+    def _rows(self, row: dict[str, Any], responses: _Responses) -> list[dict[str, Any]]:
         """Rows of invariance/responses for one image."""
         p = responses.scores.double().softmax(dim=1).cpu().numpy()
         target = int(explained_classes(responses.scores[:1], [row["label"]], self.spec.target))
@@ -141,7 +153,7 @@ class InvarianceStage(ImageStage):
         }
         rows = []
         for move in self.spec.moves:
-            place = 0 if move.is_identity else 1 + self._moved.index(move)
+            place = self._row[move]
             about = {
                 **{name: row[name] for name in ("image_id", "uri")},
                 **move._asdict(),
@@ -150,7 +162,7 @@ class InvarianceStage(ImageStage):
                 "p_target": float(p[place, target]),
                 "predicted_plain": int(p[0].argmax()),
                 "predicted": int(p[place].argmax()),
-                "filled_share": filled[place],
+                "filled_share": responses.filled[place],
             }
             for name in self.layers:
                 share = float(shares[name][place])
@@ -164,24 +176,26 @@ class InvarianceStage(ImageStage):
                 )
         return rows
 
-    def _strips(self, row: dict[str, Any], frames: Tensor) -> list[dict[str, Any]]:
+    def _strip_rows(self, row: dict[str, Any], shown: dict[int, Tensor]) -> list[dict[str, Any]]:
         """Rows of invariance/pictures for one image."""
-        rows = []
-        for transform in TRANSFORMS:
-            own = [move for move in self.spec.moves if move.transform == transform]
-            if not own:
-                continue
-            shown = [own[place] for place in strip_places(len(own))]
-            places = [0 if move.is_identity else 1 + self._moved.index(move) for move in shown]
-            rows.append(
-                {
-                    **{name: row[name] for name in ("image_id", "uri")},
-                    "transform": transform,
-                    "amounts": ", ".join(f"{move.amount:g}" for move in shown),
-                    "strip": {"bytes": strip_png(frames[places]), "path": None},
-                }
-            )
-        return rows
+        return [
+            {
+                **{name: row[name] for name in ("image_id", "uri")},
+                "transform": transform,
+                "amounts": ", ".join(f"{move.amount:g}" for move in moves),
+                "strip": {
+                    "bytes": strip_png(torch.stack([shown[self._row[move]] for move in moves])),
+                    "path": None,
+                },
+            }
+            for transform, moves in self._strips.items()
+        ]
+
+
+def _in_strip(moves: Sequence[Move], transform: Transform) -> list[Move]:
+    """The moves that a transform's strip shows; none where it has none."""
+    own = [move for move in moves if move.transform == transform]
+    return [own[place] for place in strip_places(len(own))]
 
 
 def strip_places(count: int) -> list[int]:
