@@ -24,7 +24,7 @@ from schemas.errors import DatasetError, LayerError, SpecError, nearest
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Manifest
 from schemas.secrets import mask
-from schemas.specs import ImageSelection, LayerSelection, PreprocessSpec
+from schemas.specs import ImageSelection, LayerSelection
 
 
 @dataclass(frozen=True)
@@ -139,14 +139,7 @@ def open_published_scan(run: str) -> PublishedScan:
     tables = open_run(run)
     manifest = tables.manifest("scan")
     spec = ScanSpec.model_validate(manifest.spec)
-    source = ScanSource(
-        run=run,
-        model=spec.model,
-        weights_sha256=str(manifest.identity["weights_sha256"]),
-        preprocess=PreprocessSpec.model_validate(manifest.identity["preprocess"]),
-        data=spec.data,
-    )
-    return PublishedScan(tables, manifest, spec, source)
+    return PublishedScan(tables, manifest, spec, ScanSource.of(tables))
 
 
 def require_class(network: Network, target: int | None) -> None:

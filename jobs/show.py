@@ -1,7 +1,7 @@
 """`unitscope show`: what a job published of a run, as one PNG or PDF.
 
-Every job whose `schemas.job_info.JobInfo` has a figure adds that figure's flags to the command, and
-those of which a figure of the paper can be composed are the choices of ``--figure``.
+Every figure of a `schemas.job_info.JobInfo` adds its flags to the command; the figures of the paper
+that can be composed are the choices of ``--figure``.
 """
 
 # ruff: noqa: PLC0415 (the command line reads this file, and heavy modules only when it runs)
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,9 @@ _PDF = {"resolution": 144.0, "quality": 95}
 
 def show_command() -> Callable[..., None]:
     """A function for ``typer.Typer.command``: the run, a figure's flags, and the file to write."""
-    figures = {name: info.figure for name, info in JOBS.items() if info.figure is not None}
+    figures = [(name, figure) for name, info in JOBS.items() for figure in info.figures]
     flags = {
-        flag.field: parameter(figure, flag)
-        for figure in figures.values()
-        for flag in flags_of(figure)
+        flag.field: parameter(figure, flag) for _, figure in figures for flag in flags_of(figure)
     }
     papers = {info.paper: name for name, info in JOBS.items() if info.paper is not None}
 
@@ -54,9 +52,9 @@ def show_command() -> Callable[..., None]:
         if paper is not None:
             job = _of_paper(papers, paper, asked)
         else:
-            job = _asked_job(figures, asked.keys())
-            names = {flag.field: flag.name for flag in flags_of(figures[job])}
-            figure = load_spec(figures[job], flags=asked, flag_names=names)
+            job, kind = _asked_figure(figures, asked.keys())
+            names = {flag.field: flag.name for flag in flags_of(kind)}
+            figure = load_spec(kind, flags=asked, flag_names=names)
         width, height = draw(run, job, figure, out)
         typer.echo(f"{out}: {width} x {height} pixels")
 
@@ -77,18 +75,20 @@ def show_command() -> Callable[..., None]:
     return show
 
 
-def _asked_job(figures: dict[str, type[Spec]], given: AbstractSet[str]) -> str:
-    """The one job whose figure the given fields ask for.
+def _asked_figure(
+    figures: Sequence[tuple[str, type[Spec]]], given: AbstractSet[str]
+) -> tuple[str, type[Spec]]:
+    """The one figure that the given fields ask for, with its job.
 
     Raises:
         SpecError: they ask for none, or for several.
     """
     ways, found = [], []
-    for job, figure in figures.items():
+    for job, figure in figures:
         flags = flags_of(figure)
         needed = {flag.field for flag in flags if flag.required}
         if needed <= given <= {flag.field for flag in flags}:
-            found.append(job)
+            found.append((job, figure))
         beside = " or ".join(flag.name for flag in flags if not flag.required)
         needs = " and ".join(flag.name for flag in flags if flag.required)
         ways.append(f"{needs} (with {beside})" if beside else needs)
@@ -115,8 +115,8 @@ def draw(run_url: str, job: str, asked: Spec | None, out: str) -> tuple[int, int
 
     Args:
         run_url: the run's folder, a path or URL.
-        job: one whose `schemas.job_info.JobInfo` has a figure.
-        asked: what to draw, in the form of that figure; None: the job's figure of the paper.
+        job: one whose `schemas.job_info.JobInfo` has figures.
+        asked: what to draw, in the form of one of them; None: the job's figure of the paper.
         out: the file to write, a local path; it ends in .png or .pdf.
 
     Returns:

@@ -18,7 +18,7 @@ class JobInfo:
         help: the first paragraph of ``--help``.
         example: a command line.
         tables: what it publishes; empty for a job that publishes no tables.
-        figure: the flags by which ``unitscope show`` draws what it published; None: it draws none.
+        figures: what ``unitscope show`` draws of what it published, each by flags of its own.
         paper: the figure or table of ZF that ``show --figure`` composes of it; None: none.
     """
 
@@ -27,5 +27,5 @@ class JobInfo:
     help: str
     example: str
     tables: tuple[Table, ...] = ()
-    figure: type[Spec] | None = None
+    figures: tuple[type[Spec], ...] = ()
     paper: str | None = None

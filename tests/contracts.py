@@ -8,7 +8,7 @@ from schemas import tables
 from schemas.jobs import JOBS
 from schemas.tables import Table
 
-_MODULES = [tables, *(import_module(f"schemas.jobs.{job}") for job in JOBS)]
+_MODULES = [tables, *(import_module(f"schemas.jobs.{job.replace('-', '_')}") for job in JOBS)]
 _FOUND = {
     (value.job, value.name): value
     for module in _MODULES

@@ -1,7 +1,7 @@
 """Guided backpropagation (Springenberg et al. 2014) and the deconvnet (ZF 2.1) from a class score.
 
-Both are backpropagation with another rule at each ReLU. The rule is set for the calls within a
-context, so that the network itself is not changed.
+Both are backpropagation with another rule at each ReLU; so is a way past rectifiers that are off.
+The rule is set for the calls within a context, so that the network itself is not changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.models.network import Network
 from pipeline.models.operations import ACTIVATIONS
 from schemas.errors import LayerError
 
-RectifierRule = Literal["guided", "deconvnet"]
+RectifierRule = Literal["guided", "deconvnet", "open"]
 
 _RELU = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 # nn.ReLU6 calls hardtanh; a network with a hardtanh of its own is refused.
@@ -30,8 +30,8 @@ class RectifiedBackprop(TorchFunctionMode):
     """Within it the gradient passes ReLUs by another rule; forward values stay as they are.
 
     At a ReLU the backward signal itself is rectified (deconvnet), and multiplied by the forward's
-    gate, too (guided). Response normalisation passes it through. Max pooling is no exception:
-    its gradient is the deconvnet's unpooling by switches.
+    gate, too (guided), or passes as it is (open). Response normalisation passes it through. Max
+    pooling is no exception: its gradient is the deconvnet's unpooling by switches.
 
     Args:
         rule: which.
@@ -84,6 +84,8 @@ class _Rectified(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
+        if ctx.rule == "open":
+            return signals[0], None, None
         slope = ctx.saved_tensors[0] if ctx.rule == "guided" else None
         return rectify(signals[0].clone(), ctx.rule, slope), None, None
 

@@ -16,7 +16,16 @@ def class_names(run: Run) -> ClassName:
     Raises:
         StoreError: the images' table cannot be read.
     """
+    names = known_names(run)
+    return lambda index: names.get(index, f"class {index}")
+
+
+def known_names(run: Run) -> dict[int, str]:
+    """The names of the classes that an image of the scan has a label of, by the label.
+
+    Raises:
+        StoreError: the images' table cannot be read.
+    """
     images = run.table("images", job="scan", columns=["label", "class_name"]).dropna()
     first = images.drop_duplicates("label")
-    names = dict(zip(first["label"].astype(int).tolist(), first["class_name"], strict=True))
-    return lambda index: names.get(index, f"class {index}")
+    return dict(zip(first["label"].astype(int).tolist(), first["class_name"], strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
@@ -15,8 +17,30 @@ INK: Colour = (24, 26, 30)
 SOFT: Colour = (104, 110, 120)
 LINE: Colour = (222, 225, 230)
 MARGIN = 28
+SCALE: tuple[Colour, ...] = (
+    (68, 1, 84),
+    (72, 37, 118),
+    (65, 68, 135),
+    (53, 95, 141),
+    (42, 120, 142),
+    (33, 145, 140),
+    (34, 168, 132),
+    (66, 190, 113),
+    (122, 209, 81),
+    (189, 223, 38),
+    (253, 231, 37),
+)
+"""Viridis at equal steps, straight lines in between: equal steps look equal, also in grey."""
 
 _PHOTO_QUALITY = 85
+
+
+def coloured(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The colours of `SCALE` for values from 0 to 1, [height, width]; whole numbers [..., 3]."""
+    table = np.array(SCALE, np.float64)
+    steps = share * (len(SCALE) - 1)
+    planes = [np.interp(steps, range(len(SCALE)), table[:, channel]) for channel in range(3)]
+    return np.rint(np.stack(planes, axis=2))
 
 
 def font_of(size: int) -> Font:

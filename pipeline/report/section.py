@@ -116,7 +116,7 @@ class Section(ABC):
 
 
 class DrawnSection(Section, Generic[AskedT]):
-    """The pages of a job with a `schemas.job_info.JobInfo.figure`, and the figure itself."""
+    """The pages of a job with `schemas.job_info.JobInfo.figures`, and the figures themselves."""
 
     @abstractmethod
     def draw(self, run: Run, asked: AskedT) -> Image.Image:
@@ -124,7 +124,7 @@ class DrawnSection(Section, Generic[AskedT]):
 
         Args:
             run: its folder.
-            asked: what to draw, in the form of the job's figure.
+            asked: what to draw, in the form of one of the job's figures.
 
         Raises:
             NotPublishedError: the job has published nothing here.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import pyarrow as pa
 import torch
@@ -20,7 +20,9 @@ from pipeline.models.network import Network, open_network
 from pipeline.stages.contract import StageOutput
 from pipeline.store.commit import JobStore
 from pipeline.store.layout import JobFolder
+from pipeline.store.run import Run
 from schemas.errors import ModelError
+from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard
 from schemas.specs import DatasetSpec, ModelSpec, Precision, PreprocessSpec, Resources
 from schemas.tables import Table
@@ -44,6 +46,23 @@ class ScanSource:
     weights_sha256: str
     preprocess: PreprocessSpec
     data: DatasetSpec
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """The source of a run's published scan.
+
+        Raises:
+            NotPublishedError: there is none yet.
+        """
+        manifest = run.manifest("scan")
+        spec = ScanSpec.model_validate(manifest.spec)
+        return cls(
+            run=run.url,
+            model=spec.model,
+            weights_sha256=str(manifest.identity["weights_sha256"]),
+            preprocess=PreprocessSpec.model_validate(manifest.identity["preprocess"]),
+            data=spec.data,
+        )
 
     def load(self) -> LoadedModel:
         """The model that was scanned.

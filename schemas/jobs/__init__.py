@@ -14,6 +14,7 @@ JOBS: dict[str, JobInfo] = {
         "occlude",
         "correspond",
         "saliency",
+        "class-models",
         "invariance",
         "gallery",
     )

@@ -118,6 +118,6 @@ JOB = JobInfo(
     "of the same size at random places. Lower than random: the network ties the parts together.",
     example="unitscope correspond runs/a --boxes parts.csv",
     tables=(CONSISTENCY, CORRESPONDENCE),
-    figure=ConsistencyFigure,
+    figures=(ConsistencyFigure,),
     paper="table1",
 )

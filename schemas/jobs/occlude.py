@@ -194,6 +194,6 @@ JOB = JobInfo(
     "command resumes.",
     example="unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8",
     tables=(OCCLUSION_PICTURES, OCCLUSION_MAPS),
-    figure=OcclusionFigure,
+    figures=(OcclusionFigure,),
     paper="7",
 )

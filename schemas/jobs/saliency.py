@@ -124,5 +124,5 @@ JOB = JobInfo(
     "Killed at any moment, the same command resumes.",
     example="unitscope saliency runs/a --sample 50 --method gradient,smoothgrad",
     tables=(ATTRIBUTIONS,),
-    figure=SaliencyFigure,
+    figures=(SaliencyFigure,),
 )

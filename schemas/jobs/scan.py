@@ -109,6 +109,17 @@ class UnitsFigure(Spec):
     )
 
 
+class MapsFigure(Spec):
+    """The feature maps of an image as a picture; the network runs for it, nothing is stored."""
+
+    maps: Annotated[Natural, Flag(panel="What to draw", metavar="IMAGE_ID")] = Field(
+        description="feature maps of one image of the scan: the mean over the channels, per layer"
+    )
+    channels: Annotated[str | None, Flag(panel="What to draw", metavar="LAYER")] = Field(
+        default=None, description="every channel of this layer instead of the means"
+    )
+
+
 SCAN_IMAGES = Table(
     job="scan",
     name="images",
@@ -253,6 +264,6 @@ JOB = JobInfo(
     "tables. Killed at any moment, the same command resumes.",
     example="unitscope scan --arch squeezenet1_1 --data photos --out runs/a",
     tables=(SCAN_IMAGES, SCAN_TOP_PATCHES, SCAN_UNITS, SCAN_LAYERS, SCAN_REJECTS),
-    figure=UnitsFigure,
+    figures=(UnitsFigure, MapsFigure),
     paper="2",
 )

@@ -24,7 +24,8 @@ from tests.tiny_pictures import draw
 from tests.wrong_values import BESIDE, SHARED
 
 WRONG = SHARED | {
-    info.spec: import_module(f"tests.schemas.jobs.test_{name}").WRONG for name, info in JOBS.items()
+    info.spec: import_module(f"tests.schemas.jobs.test_{name.replace('-', '_')}").WRONG
+    for name, info in JOBS.items()
 }
 COMMAND = get_command(app)
 FLAGS = {name: flags_of(info.spec) for name, info in JOBS.items()}

@@ -79,7 +79,7 @@ def test_job_publishes_tables_of_its_own_name(name: str):
 
 
 def test_figures_of_all_jobs_share_no_flag():
-    figures = [info.figure for info in JOBS.values() if info.figure is not None]
+    figures = [figure for info in JOBS.values() for figure in info.figures]
     names = [flag.name for figure in figures for flag in flags_of(figure)]
 
     assert len(set(names)) == len(names)

@@ -14,6 +14,7 @@ _FOUND: list[Section] = [
         "occlusion",
         "correspond",
         "saliency",
+        "class_models",
         "invariance",
     )
 ]

@@ -111,6 +111,24 @@ def test_guided_gradient_of_relu6_is_shut_at_both_ends():
     assert found[0, 0, 0].tolist() == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.ReLU6])
+def test_open_gradient_passes_rectifiers_as_if_there_were_none(kind: type[nn.Module]):
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 5)]
+    net = nn.Sequential(layers[0], kind(inplace=True), *layers[1:]).double().eval()
+    images = _images(4)
+    network = open_network(net, 4)
+    run = network.runner(())
+    with RectifiedBackprop("open"):
+        scores, found = score_gradient(
+            lambda given: run(given, lambda *_: None), images, lambda _: TARGETS
+        )
+    _, wanted = score_gradient(nn.Sequential(*layers), images, lambda _: TARGETS)
+    assert (found - wanted).abs().max() < 1e-14
+    with torch.no_grad():
+        assert (scores - net(images)).abs().max() < 1e-14
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_network_that_the_rules_are_not_defined_for_is_refused(rule: RectifierRule):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(16, 5)).eval()

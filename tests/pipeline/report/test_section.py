@@ -33,7 +33,7 @@ def test_unit_link_leads_to_layers_of_the_gallery_alone(tmp_path: Path):
 
 def test_sections_are_of_jobs_and_draw_the_picture_of_every_job_that_has_one():
     assert SECTIONS.keys() <= JOBS.keys()
-    assert {name for name, job in JOBS.items() if job.figure is not None} == DRAWN.keys()
+    assert {name for name, job in JOBS.items() if job.figures} == DRAWN.keys()
 
 
 def test_sections_compose_the_figure_of_the_paper_of_every_job_that_names_one():

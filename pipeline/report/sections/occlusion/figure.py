@@ -14,7 +14,17 @@ from PIL import Image, ImageDraw
 from pipeline.report.class_names import ClassName
 from pipeline.report.contact_sheet import SheetShape, draw_contact_sheet
 from pipeline.report.patches import draw_frame
-from pipeline.report.pictures import INK, LINE, MARGIN, PAPER, SOFT, draw_head, font_of, write
+from pipeline.report.pictures import (
+    INK,
+    LINE,
+    MARGIN,
+    PAPER,
+    SCALE,
+    SOFT,
+    draw_head,
+    font_of,
+    write,
+)
 from pipeline.report.sections.occlusion.captions import (
     ClassKey,
     Scale,
@@ -28,7 +38,6 @@ from pipeline.report.sections.occlusion.captions import (
     window_title,
 )
 from pipeline.report.sections.occlusion.heatmaps import (
-    SCALE,
     ClassColours,
     class_map,
     colour_classes,

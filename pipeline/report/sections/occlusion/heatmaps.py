@@ -15,23 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.report.patches import Box, Crop, draw_projection
-from pipeline.report.pictures import Colour
+from pipeline.report.pictures import Colour, coloured
 from pipeline.report.sections.occlusion.reader import WindowMap
-
-SCALE: tuple[Colour, ...] = (
-    (68, 1, 84),
-    (72, 37, 118),
-    (65, 68, 135),
-    (53, 95, 141),
-    (42, 120, 142),
-    (33, 145, 140),
-    (34, 168, 132),
-    (66, 190, 113),
-    (122, 209, 81),
-    (189, 223, 38),
-    (253, 231, 37),
-)
-"""Viridis at equal steps, straight lines in between: equal steps look equal, also in grey."""
 
 PALETTE: tuple[Colour, ...] = (
     (68, 119, 170),
@@ -88,7 +73,7 @@ def finite_range(values: NDArray[np.float32], clean: float) -> tuple[float, floa
 def heat_map(
     values: NDArray[np.float32], window: WindowMap, bounds: tuple[float, float], frame_px: int
 ) -> Image.Image:
-    """A heat map in the colours of `SCALE`; transparent where a value is not finite.
+    """A heat map in the report's `coloured` scale; transparent where a value is not finite.
 
     Args:
         values: float32 [rows, cols], per position of the window.
@@ -102,10 +87,7 @@ def heat_map(
     low, high = bounds
     share = np.clip((values.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1)
     known = np.isfinite(share)
-    table = np.array(SCALE, np.float64)
-    steps = np.where(known, share, 0.0) * (len(SCALE) - 1)
-    planes = [np.interp(steps, range(len(SCALE)), table[:, channel]) for channel in range(3)]
-    return _painted(np.rint(np.stack(planes, axis=2)), known, window, frame_px)
+    return _painted(coloured(np.where(known, share, 0.0)), known, window, frame_px)
 
 
 def class_map(window: WindowMap, chosen: ClassColours, frame_px: int) -> Image.Image:

@@ -15,12 +15,11 @@ from pipeline.report import render
 from pipeline.report.contact_sheet import encode_contact_sheet
 from pipeline.report.formats import counted, few
 from pipeline.report.patch_reader import PatchReader
-from pipeline.report.pictures import encode, stacked
+from pipeline.report.pictures import SCALE, encode, stacked
 from pipeline.report.section import Gallery, PaperSection, Summary
 from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
 from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import (
-    SCALE,
     ClassColours,
     class_map,
     colour_classes,

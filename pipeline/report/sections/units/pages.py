@@ -21,6 +21,7 @@ from pipeline.report.section import Gallery, PaperSection, Row, Summary
 from pipeline.report.sections.units import histogram
 from pipeline.report.sections.units.figure import draw_sheet, draw_unit
 from pipeline.report.sections.units.figure_2 import draw_figure_2
+from pipeline.report.sections.units.maps import draw_maps
 from pipeline.report.sections.units.page_data import (
     LayerFacts,
     LayerPage,
@@ -34,13 +35,13 @@ from pipeline.report.sections.units.summary import LayerStrip, project_command, 
 from pipeline.report.unit_record import read_units
 from pipeline.store.run import Run
 from schemas.errors import LayerError
-from schemas.jobs.scan import UnitsFigure
+from schemas.jobs.scan import MapsFigure, UnitsFigure
 from schemas.values import bounds
 
 UNITS_AT_ONCE = 64
 
 
-class UnitsSection(PaperSection[UnitsFigure]):
+class UnitsSection(PaperSection[UnitsFigure | MapsFigure]):
     """See `Section`; it shows the scan, with projections where they are published."""
 
     name = "scan"
@@ -74,8 +75,10 @@ class UnitsSection(PaperSection[UnitsFigure]):
             strips.append(LayerStrip(page.facts, shape, teasers(cards, paired=shape.paired)))
         return summary(strips, command)
 
-    def draw(self, run: Run, asked: UnitsFigure) -> Image.Image:
-        """One unit, or a sheet of those that the layer has."""
+    def draw(self, run: Run, asked: UnitsFigure | MapsFigure) -> Image.Image:
+        """One unit, a sheet of those that the layer has, or the feature maps of an image."""
+        if isinstance(asked, MapsFigure):
+            return draw_maps(run, asked)
         [layer] = run.table("layers", job="scan", layer=asked.layer).to_dict("records")
         known = int(layer["units"])
         first, last = bounds(asked.units) if asked.unit is None else (asked.unit, asked.unit)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.report.patches import Crop
+from pipeline.report.pictures import SCALE
 from pipeline.report.sections.occlusion.figure import draw_occlusion
-from pipeline.report.sections.occlusion.heatmaps import PALETTE, SCALE
+from pipeline.report.sections.occlusion.heatmaps import PALETTE
 from pipeline.report.sections.occlusion.reader import Evidence, Occluded
 from tests.occluded import IMAGE, PATCH, WINDOW
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline.report.patches import crop_box
+from pipeline.report.pictures import SCALE
 from pipeline.report.sections.occlusion.heatmaps import (
     OTHERS,
     PALETTE,
-    SCALE,
     cells,
     class_map,
     colour_classes,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report.sections.occlusion.heatmaps import SCALE
+from pipeline.report.pictures import SCALE
 from pipeline.report.sections.occlusion.pages import IMAGES_AT_ONCE, OCCLUSIONS
 from tests import made_up_run
 from tests.gallery_pages import Elements, files_of, write_pages

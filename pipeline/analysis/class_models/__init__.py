@@ -1,0 +1,1 @@
+"""Class models and activation maximisation: gradient ascent on an image."""
