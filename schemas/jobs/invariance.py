@@ -225,6 +225,6 @@ JOB = JobInfo(
     "stays small is invariant to the move. Killed at any moment, the same command resumes.",
     example="unitscope invariance runs/a --sample 5",
     tables=(RESPONSES, MOVED_PICTURES, CURVES, AREAS),
-    figure=InvarianceFigure,
+    figures=(InvarianceFigure,),
     paper="5",
 )
