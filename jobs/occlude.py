@@ -11,10 +11,12 @@ from jobs.published_scan import PublishedScan, require_class
 from pipeline.analysis.occlusion.grid import require_fit
 from pipeline.data.object_boxes import Boxes, manifest_boxes
 from pipeline.models.network import Network
-from pipeline.stages.occlude import OccludeStage
+from pipeline.stages.occlude import OccludeStage, projector_of
 from schemas.errors import LayerError, ModelError
 from schemas.jobs.occlude import OccludeSpec
 from schemas.manifest import Manifest, fingerprint
+
+_NONE = "none: "  # in the identity, before why the deconvnet's rule is not defined
 
 
 def plan(spec: OccludeSpec, scan: PublishedScan) -> Work:
@@ -31,6 +33,7 @@ def plan(spec: OccludeSpec, scan: PublishedScan) -> Work:
     images = scan.choose(spec.images)
     boxes = _boxes(spec, scan, images)
     edges = {uri: [list(box) for box in own] for uri, own in boxes.items()}
+    projector = projector_of(network, network.layer(layer))
     return Work(
         items=images,
         stage=OccludeStage(scan.source, spec.resources, spec, layer, boxes),
@@ -42,6 +45,7 @@ def plan(spec: OccludeSpec, scan: PublishedScan) -> Work:
             "boxes": fingerprint(edges) if edges else None,
             "engine": spec.engine,
             "batch_bytes": spec.batch_bytes,
+            "projection": f"{_NONE}{projector}" if isinstance(projector, str) else "deconvnet",
         },
     )
 
@@ -49,8 +53,13 @@ def plan(spec: OccludeSpec, scan: PublishedScan) -> Work:
 def summary(spec: OccludeSpec, manifest: Manifest) -> Summary:
     """How many windows, on how many images."""
     positions, images = manifest.counts["positions"], manifest.counts["images"]
+    rule = str(manifest.identity["projection"])
     return Summary(
-        f"{positions:,} windows on {images:,} images", f"unitscope gallery {shlex.quote(spec.run)}"
+        f"{positions:,} windows on {images:,} images",
+        f"unitscope gallery {shlex.quote(spec.run)}",
+        warnings=(f"no projections of the strongest maps: {rule.removeprefix(_NONE)}",)
+        if rule.startswith(_NONE)
+        else (),
     )
 
 

@@ -18,7 +18,12 @@ from PIL import Image
 from pipeline.analysis.occlusion.grid import windows_along
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.layout import layer_file
-from schemas.jobs.occlude import OCCLUSION_MAPS, OCCLUSION_PICTURES, OccludeSpec
+from schemas.jobs.occlude import (
+    OCCLUSION_MAPS,
+    OCCLUSION_PICTURES,
+    OCCLUSION_PROJECTIONS,
+    OccludeSpec,
+)
 from schemas.jobs.project import PROJECTIONS, ProjectSpec
 from schemas.jobs.scan import SCAN_IMAGES, SCAN_LAYERS, SCAN_TOP_PATCHES, SCAN_UNITS, ScanSpec
 from schemas.manifest import FileRecord, Manifest, Provenance
@@ -198,6 +203,7 @@ def occlude(
     windows: Sequence[tuple[int, int]] = ((8, 4),),
     names: Names = plain_names,
     of_scan: str = FINGERPRINT,
+    missing: str | None = "",
 ) -> None:
     """Publish an occlusion of images of a run that `scan` made, watching unit 0 of a layer.
 
@@ -212,21 +218,27 @@ def occlude(
         windows: (side, stride) in pixels.
         names: as in `scan`.
         of_scan: the fingerprint of the scan that it says it is of.
+        missing: why the images have no projection of unit 0; empty: they have it, and it is
+            `PICTURES`' first; None: there is no table of them, as in releases before.
     """
     store = JobStore(JobFolder(run, "occlude"))
     places = [(each, at, *window) for each in image_ids for at, window in enumerate(windows)]
     pictures = [_picture(*place, names) | {"layer": layer} for place in places]
     cells = [row for place in places for row in _occluded(*place)]
+    tables = {
+        "pictures": (_put(store, OCCLUSION_PICTURES, pictures),),
+        "maps": (_put(store, OCCLUSION_MAPS, cells),),
+    }
+    if missing is not None:
+        seen = [_projected(each, layer, missing) for each in image_ids]
+        tables["map_projections"] = (_put(store, OCCLUSION_PROJECTIONS, seen),)
     store.publish(
         Manifest(
             job="occlude",
             fingerprint="occlude-fingerprint",
             identity={"scan": of_scan},
             spec=OccludeSpec(run=run).model_dump(mode="json"),
-            tables={
-                "pictures": (_put(store, OCCLUSION_PICTURES, pictures),),
-                "maps": (_put(store, OCCLUSION_MAPS, cells),),
-            },
+            tables=tables,
             counts={"images": len(image_ids)},
             provenance=PROVENANCE,
         )
@@ -263,6 +275,14 @@ def _picture(image_id: int, window: int, side: int, stride: int, names: Names) -
         "pointed": None,
         "engine": "dense",
     }
+
+
+def _projected(image_id: int, layer: str, missing: str) -> dict[str, Any]:
+    edges = dict(zip(("box_y0", "box_x0", "box_y1", "box_x1"), (4, 8, 20, 24), strict=True))
+    row = {"image_id": image_id, "layer": layer, "unit": 0, "y": 1, "x": 2, "value": 6.0} | edges
+    if missing:
+        return row | {"missing": missing}
+    return row | {"projection": {"bytes": PICTURES[0][1], "path": None}, "scale": 1.0}
 
 
 def _occluded(image_id: int, window: int, side: int, stride: int) -> Iterator[dict[str, Any]]:

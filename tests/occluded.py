@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.report.patches import Patch
+from pipeline.report.sections.occlusion.map_projection import MapProjection
 from pipeline.report.sections.occlusion.reader import Evidence, Occluded, WindowMap
 
 P = np.array([[0.75, 0.25], [0.5, 1.0]], np.float32)
@@ -39,6 +40,7 @@ IMAGE = Occluded(
     windows=(WINDOW,),
     frame="image gone",
     frame_px=32,
+    projection=MapProjection(None, (0, 0, 8, 8), 5.0, "not made"),
     evidence=Evidence((), None, scanned=False),
 )
 PATCH = Patch(1.0, "a.png", "cat", (0, 0, 8, 8), None)

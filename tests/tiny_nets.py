@@ -62,6 +62,13 @@ def constant() -> nn.Module:
     return net
 
 
+def smooth() -> nn.Module:
+    """`small` with SiLU for its second ReLU: the deconvnet's rule is defined for rectifiers."""
+    net = small()
+    net.relu2 = nn.SiLU()
+    return net
+
+
 def poisoned() -> nn.Module:
     """`small` with one NaN in unit 2 of the first convolution."""
     net = small()

@@ -75,8 +75,10 @@ def write_gallery(
         path.parent.mkdir(parents=True, exist_ok=True)
         sizes.append(path.write_bytes(data))
 
-    gallery = Gallery(run, layers, sheet_px, PatchReader(run), put, advance)
-    written = {name: SECTIONS[name].write(gallery) for name in sections}
+    chosen = {name: SECTIONS[name] for name in sections}
+    patches = PatchReader(run)
+    gallery = Gallery(run, layers, sheet_px, patches, put, advance, tuple(chosen.values()))
+    written = {name: section.write(gallery) for name, section in chosen.items()}
     put(INDEX, overview_html(overview(run, tuple(written.values()))).encode())
     for name, data in render.static_files().items():
         put(f"static/{name}", data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.decode import decode
@@ -105,7 +106,7 @@ class PatchReader:
             found = projected.get((row["unit"], row["rank"]))
             if found is None:
                 return _patch(row, classes, _cropped(frames[row["uri"]], row))
-            return _patch(row, classes, _decoded(found, _box(row), self._preprocess.crop_px))
+            return _patch(row, classes, _decoded(found, box_of(row), self._preprocess.crop_px))
 
         patches: dict[int, list[Patch]] = {unit: [] for unit in units}
         with ThreadPoolExecutor(_READERS) as readers:
@@ -193,7 +194,7 @@ def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Crop | str, Crop 
         value=float(row["value"]),
         image=str(row["uri"]).rpartition("/")[2],
         class_name=classes.get(row["image_id"]),
-        box=_box(row),
+        box=box_of(row),
         crop=crop if isinstance(crop, Crop) else None,
         problem=crop if isinstance(crop, str) else "",
         projection=projection,
@@ -201,18 +202,21 @@ def _patch(row: _Row, classes: dict[int, str], pictures: tuple[Crop | str, Crop 
 
 
 def _cropped(frame: Frame, row: _Row) -> tuple[Crop | str, None]:
-    return (frame if isinstance(frame, str) else crop_box(frame, _box(row))), None
+    return (frame if isinstance(frame, str) else crop_box(frame, box_of(row))), None
 
 
 def _decoded(row: _Row, box: Box, frame_px: int) -> tuple[Crop, Crop]:
-    patch, projection = (
-        np.asarray(Image.open(io.BytesIO(row[name]["bytes"])).convert("RGB"))
-        for name in ("patch", "projection")
-    )
+    patch, projection = (png_pixels(row[name]) for name in ("patch", "projection"))
     return stored_crop(patch, box, frame_px), stored_crop(projection, box, frame_px)
 
 
-def _box(row: _Row) -> Box:
+def png_pixels(cell: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """The pixels, uint8 [height, width, 3], of a cell of a column of pictures."""
+    return np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB"))
+
+
+def box_of(row: Mapping[Hashable, Any]) -> Box:
+    """The box in a row of a table that has the columns `schemas.tables.BOX`."""
     y0, x0, y1, x1 = (int(row[edge]) for edge in _BOX)
     return y0, x0, y1, x1
 

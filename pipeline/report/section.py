@@ -34,6 +34,44 @@ class Advance(Protocol):
 
 
 @dataclass(frozen=True)
+class NotePicture:
+    """A picture of a `UnitNote`; all names are relative to the gallery.
+
+    Attributes:
+        file: the picture, which the section writes.
+        width: in pixels.
+        height: in pixels.
+        words: its caption, which also stands for it.
+        page: the page that it leads to; empty: none.
+        pixels: it is a map, whose cells stay sharp when it is enlarged.
+    """
+
+    file: str
+    width: int
+    height: int
+    words: str
+    page: str = ""
+    pixels: bool = False
+
+
+@dataclass(frozen=True)
+class UnitNote:
+    """What a section knows of one unit; it stands in the unit's detail, on its layer's page.
+
+    All of it is text: the page shows it as such, whatever it says.
+
+    Attributes:
+        title: what it is.
+        words: a line or two.
+        pictures: a few; a page is loaded with none of them until its unit is opened.
+    """
+
+    title: str
+    words: str
+    pictures: tuple[NotePicture, ...] = ()
+
+
+@dataclass(frozen=True)
 class Gallery:
     """The gallery that sections write into.
 
@@ -44,6 +82,7 @@ class Gallery:
         patches: reads patches and input frames; all sections share what it keeps.
         put: writes a file, by its name relative to the gallery.
         advance: is told of progress.
+        sections: those that are written, in the overview's order.
     """
 
     run: Run
@@ -52,6 +91,15 @@ class Gallery:
     patches: PatchReader
     put: Callable[[str, bytes], None]
     advance: Advance
+    sections: tuple[Section, ...]
+
+    def unit_notes(self, layer: str) -> dict[int, list[UnitNote]]:
+        """What the sections know of a layer's units, by unit, in the sections' order."""
+        notes: dict[int, list[UnitNote]] = {}
+        for section in self.sections:
+            for unit, note in section.of_units(self, layer).items():
+                notes.setdefault(unit, []).append(note)
+        return notes
 
     def unit_link(self, layer: str, unit: int) -> str:
         """A unit's card on its layer's page; empty where the gallery does not show the layer."""
@@ -113,6 +161,21 @@ class Section(ABC):
             StoreError: a table cannot be read, or is of another scan.
             OSError: a file cannot be written.
         """
+
+    def of_units(self, gallery: Gallery, layer: str) -> Mapping[int, UnitNote]:  # noqa: ARG002
+        """What it knows of the units of a layer, by unit; nothing unless a section says so.
+
+        It is asked once per layer, of a section that is written, but perhaps before it is; a unit
+        that it knows nothing of is left out.
+
+        Args:
+            gallery: as in `write`.
+            layer: one of the gallery's.
+
+        Raises:
+            StoreError: as in `write`.
+        """
+        return {}
 
 
 class DrawnSection(Section, Generic[AskedT]):

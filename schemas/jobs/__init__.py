@@ -15,6 +15,7 @@ JOBS: dict[str, JobInfo] = {
         "correspond",
         "saliency",
         "class-models",
+        "evolve",
         "invariance",
         "gallery",
     )

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from schemas.flags import Flag
 from schemas.job_info import JobInfo
 from schemas.specs import ImageSelection, RunSpec, Spec
-from schemas.tables import CLASS_NAME, IMAGE_ID, LABEL, URI, Column, Table
+from schemas.tables import BOX, CLASS_NAME, IMAGE_ID, LABEL, LAYER, UNIT, URI, Column, Table
 from schemas.values import Count, Location, Natural, Side, in_words
 
 _SIDES = r"^[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?$"
@@ -185,15 +185,48 @@ OCCLUSION_MAPS = Table(
     sort=("image_id", "window", "y_px", "x_px"),
 )
 
+OCCLUSION_PROJECTIONS = Table(
+    job="occlude",
+    name="map_projections",
+    columns=(
+        IMAGE_ID,
+        LAYER,
+        UNIT,
+        Column("y", "int32", "row of the map's largest activation on the clean image, from 0"),
+        Column("x", "int32", "its column in the map, from 0"),
+        Column("value", "float32", "that activation: what is projected"),
+        *BOX,
+        Column(
+            "projection",
+            "picture",
+            "PNG of its deconvnet projection (ZF 2.1) over the box, or along an axis where the box "
+            "is larger than the frame, over the frame; 128 is zero, value = (pixel - 128) / 127 * "
+            "scale; null where there is none",
+            nullable=True,
+        ),
+        Column(
+            "scale",
+            "float32",
+            "largest absolute value of the projection; null where there is none",
+            nullable=True,
+        ),
+        Column(
+            "missing", "string", "why there is no projection; null where there is", nullable=True
+        ),
+    ),
+    key=("image_id",),
+    sort=("image_id",),
+)
+
 JOB = JobInfo(
     "occlude",
     OccludeSpec,
     help="Slide a grey square over images of a scan and record, at each of its places, how "
     "probable the class still is, which class is the most probable one, and how active the "
-    "strongest map is: the probability falls where the object is. Killed at any moment, the same "
-    "command resumes.",
+    "strongest map is: the probability falls where the object is. That map's projection shows what "
+    "it saw. Killed at any moment, the same command resumes.",
     example="unitscope occlude runs/a --sample 50 --window-px 32 --stride-px 8",
-    tables=(OCCLUSION_PICTURES, OCCLUSION_MAPS),
+    tables=(OCCLUSION_PICTURES, OCCLUSION_MAPS, OCCLUSION_PROJECTIONS),
     figures=(OcclusionFigure,),
     paper="7",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -21,7 +23,10 @@ from pipeline.models.network import open_network
 from pipeline.store import open_run
 from schemas.errors import DatasetError, LayerError, ModelError, PlanMismatchError, SpecError
 from schemas.jobs.occlude import OccludeSpec
+from schemas.jobs.project import ProjectSpec
 from schemas.jobs.scan import ScanSpec
+from schemas.manifest import fingerprint
+from schemas.specs import Resources
 from tests.reference import occluded, raw_picture
 
 MakeSpec = Callable[..., ScanSpec]
@@ -220,6 +225,60 @@ def test_occlude_again_with_another_window_is_refused(run: Path):
         engine.run(_spec(run, fill="mean"))
 
 
+def test_occlude_projects_what_project_does(run: Path):
+    """An image among the unit's top patches has that patch's projection: one activation, one way.
+
+    They went through the network in other batches, so a pixel may round the other way.
+    """
+    engine.run(_spec(run, images={}, layer="relu2", stride_px=[18]))
+    engine.run(ProjectSpec(run=str(run), resources=Resources(local=True, threads=1)))
+
+    tops = open_run(str(run)).table("projections", job="project", layer="relu2")
+    both = _table(run, "map_projections").merge(tops, on=["image_id", "unit"])
+    assert len(both)
+    for row in both.itertuples():
+        assert row.value_x == pytest.approx(row.value_y, rel=1e-5)
+        assert row.scale_x == pytest.approx(row.scale_y, rel=1e-5)
+        assert row.box_y0_x == row.box_y0_y
+        mine, theirs = (
+            np.asarray(Image.open(io.BytesIO(cell["bytes"]))).astype(int)
+            for cell in (row.projection_x, row.projection_y)
+        )
+        assert np.abs(mine - theirs).max() <= 1
+
+
+def test_occlude_without_the_rule_says_so_and_still_works(
+    spec_at: MakeSpec, pictures: Path, tmp_path: Path
+):
+    data = {"uri": str(pictures), "max_reject_fraction": 0.1}
+    engine.run(spec_at(tmp_path, net="smooth", data=data))
+
+    report = engine.run_and_report(_spec(tmp_path, stride_px=[18]))
+
+    why = "rule 'deconvnet' is defined for networks of rectifiers, and relu2 is silu"
+    assert report.warnings == (f"no projections of the strongest maps: {why}",)
+    assert _table(tmp_path, "map_projections")["missing"].tolist() == [why, why]
+
+
+def test_occlude_again_over_one_of_a_release_without_projections_says_what_differs(run: Path):
+    spec = _spec(run, stride_px=[18])
+    manifest = engine.run(spec)
+    identity = {name: each for name, each in manifest.identity.items() if name != "projection"}
+    old = manifest.model_copy(
+        update={
+            "identity": identity,
+            "fingerprint": fingerprint(identity),
+            "tables": {name: manifest.tables[name] for name in ("pictures", "maps")},
+        }
+    )
+    (run / "occlude" / "manifest.json").write_text(old.model_dump_json())
+
+    with pytest.raises(PlanMismatchError, match=r"projection: absent -> deconvnet\n") as refused:
+        engine.run(spec)
+
+    assert f"delete {run}/occlude to begin anew" in str(refused.value)
+
+
 def test_watched_layer_left_open_is_the_last_map(run: Path):
     engine.run(_spec(run))
 
@@ -268,7 +327,7 @@ def test_occlude_on_ray_with_a_worker_killed_gives_the_same_tables(
 
     assert not order.exists()
     assert manifest.counts["retries"] == 1
-    for name in ("pictures", "maps"):
+    for name in ("pictures", "maps", "map_projections"):
         tables = Path("occlude") / name
         assert digests(run / tables) == digests(tmp_path / "other" / tables)
 

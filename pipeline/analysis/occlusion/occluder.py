@@ -38,6 +38,9 @@ class Occlusion:
         clean: float32 [classes], the scores of the frame as it is.
         unit: the watched layer's map with the largest sum over positions, the first of equal ones.
         clean_activity: that sum.
+        peak_at: (y, x), where the map is largest on the frame as it is, the first of equal ones;
+            NaN counts as lowest.
+        peak: the activation there.
         scores: float32 [windows, classes], before the softmax; windows row by row.
         activity: float64 [windows], the sum of the same map.
     """
@@ -45,6 +48,8 @@ class Occlusion:
     clean: Tensor
     unit: int
     clean_activity: float
+    peak_at: tuple[int, int]
+    peak: float
     scores: Tensor
     activity: Tensor
 
@@ -126,6 +131,8 @@ class Occluder:
             clean=scores[0].float().cpu(),
             unit=watch.unit,
             clean_activity=watch.total,
+            peak_at=watch.peak_at,
+            peak=watch.peak,
             scores=occluded.float().cpu(),
             activity=watch.activity,
         )
@@ -140,6 +147,9 @@ class _MapActivity:
         self.unit = int(torch.nan_to_num(maps.sum(dim=(1, 2)), nan=-torch.inf).argmax())
         clean = maps[self.unit].cpu()
         self.total = float(clean.sum())
+        at = int(torch.nan_to_num(clean, nan=-torch.inf).argmax())
+        self.peak_at = (at // clean.shape[1], at % clean.shape[1])
+        self.peak = float(clean[self.peak_at])
         self._sums = torch.nn.functional.pad(clean.cumsum(0).cumsum(1), (1, 0, 1, 0))
         self.activity = torch.full((windows,), torch.nan, dtype=torch.float64)
 

@@ -15,6 +15,7 @@ _FOUND: list[Section] = [
         "correspond",
         "saliency",
         "class_models",
+        "evolve",
         "invariance",
     )
 ]

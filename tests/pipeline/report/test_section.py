@@ -26,6 +26,7 @@ def test_unit_link_leads_to_layers_of_the_gallery_alone(tmp_path: Path):
         PatchReader(run),
         lambda _name, _data: None,
         lambda *, items: None,  # noqa: ARG005 (the protocol's)
+        (),
     )
     assert gallery.unit_link("conv2", 1) == "layers/001-conv2.html#unit-1"
     assert gallery.unit_link("conv1", 1) == ""

@@ -9,8 +9,9 @@ from PIL import Image
 
 from pipeline.report import render
 from pipeline.report.class_names import class_names
+from pipeline.report.formats import three_digits
 from pipeline.report.pictures import encode
-from pipeline.report.section import DrawnSection, Gallery, Summary
+from pipeline.report.section import DrawnSection, Gallery, NotePicture, Summary, UnitNote
 from pipeline.report.sections.class_models.figure import draw_models
 from pipeline.report.sections.class_models.reader import (
     JOB,
@@ -18,6 +19,7 @@ from pipeline.report.sections.class_models.reader import (
     StartModel,
     UnitModels,
     enlarged,
+    model_file,
     pixelated,
     read_models,
     shown_targets,
@@ -30,6 +32,7 @@ from schemas.jobs.class_models import ClassModelsFigure
 PAGE = "class-models.html"
 TARGETS_PER_PAGE = 48
 _SIDE = 224
+_BOX = ["box_y0", "box_x0", "box_y1", "box_x1"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,20 @@ class ClassModelsSection(DrawnSection[ClassModelsFigure]):
         words = f"Class models: images found by gradient ascent, of {what}"
         return Summary(f"class models {len(targets):,}", links=((PAGE, words),))
 
+    def of_units(self, gallery: Gallery, layer: str) -> dict[int, UnitNote]:
+        """The images that raise a class or a unit."""
+        places = {
+            each.unit: place
+            for place, each in enumerate(shown_targets(gallery.run))
+            if each.layer == layer
+        }
+        columns = ["unit", "start", "score_start", "score_end", *_BOX]
+        rows = gallery.run.table("models", job=JOB, layer=layer, columns=columns)
+        return {
+            int(str(unit)): _note(own, places[int(str(unit))], gallery.patches.frame_px)
+            for unit, own in rows.groupby("unit")
+        }
+
     def draw(self, run: Run, asked: ClassModelsFigure) -> Image.Image:
         """One class or unit."""
         run.manifest(JOB)
@@ -125,10 +142,25 @@ def _named(run: Run, asked: str) -> Shown:
 def _put(gallery: Gallery, models: UnitModels, start: StartModel, place: int) -> Card:
     """Write an image's file; ``place`` is the target's among all that are shown."""
     picture = enlarged(start.picture, _SIDE)
-    file = f"class-models/{place:05d}-{start.start}.webp"
+    file = model_file(place, start.start)
     gallery.put(file, encode(picture, photo=not pixelated(start.picture, _SIDE)))
     link = gallery.unit_link(models.layer, models.unit)
     return Card(models, start, file, picture.size, link, sparkline(start.curve))
+
+
+def _note(rows: pd.DataFrame, place: int, frame_px: int) -> UnitNote:
+    """Of a unit's rows of class-models/models; ``place`` is its target's among all."""
+    page, pictures = page_name(place // TARGETS_PER_PAGE), []
+    for row in rows.to_dict("records"):
+        y0, x0, y1, x1 = (min(max(int(row[edge]), 0), frame_px) for edge in _BOX)
+        change = f"{three_digits(row['score_start'])} to {three_digits(row['score_end'])}"
+        file = model_file(place, int(row["start"]))
+        pictures.append(NotePicture(file, x1 - x0, y1 - y0, f"its value from {change}", page))
+    return UnitNote(
+        title="What raises it most",
+        words="Found by gradient ascent from faint noise; no image of the data set is in it.",
+        pictures=tuple(pictures),
+    )
 
 
 SECTION = ClassModelsSection()

@@ -74,21 +74,9 @@ class UnitModels:
     starts: tuple[StartModel, ...]
 
 
-def unit_models(run: Run, layer: str, unit: int) -> UnitModels | None:
-    """The images of a unit, for its card; None where the run has none.
-
-    Args:
-        run: scan must be published.
-        layer: a layer's name.
-        unit: a channel of it.
-
-    Raises:
-        StoreError: the images are of another scan, or a table cannot be read.
-    """
-    for each in shown_targets(run):
-        if (each.layer, each.unit) == (layer, unit):
-            return read_models(run, [each])[0]
-    return None
+def model_file(place: int, start: int) -> str:
+    """An image's file, relative to the gallery; ``place`` is its target's in `shown_targets`."""
+    return f"class-models/{place:05d}-{start}.webp"
 
 
 def shown_targets(run: Run) -> list[Shown]:

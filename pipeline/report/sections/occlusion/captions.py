@@ -151,17 +151,20 @@ def hexadecimal(colour: Colour) -> str:
 
 def map_note(image: Occluded) -> str:
     """Why the strongest map's projection of this image, or its patches, are missing; or empty."""
-    evidence = image.evidence
-    if not evidence.scanned:
-        return "The scan did not take this layer, so there are no top patches of this map."
-    if evidence.own_patch is not None:
-        return ""
-    if evidence.own is not None:
-        return "This image is among the unit's top patches, but they have not been projected."
-    return (
-        f"There is no projection of this image: it is not among the unit's {len(evidence.patches)} "
-        "top patches."
-    )
+    notes = []
+    if image.projection.missing:
+        notes.append(f"There is no projection of this image: {image.projection.missing}.")
+    if not image.evidence.scanned:
+        notes.append("The scan did not take this layer, so there are no top patches of this map.")
+    return " ".join(notes)
+
+
+def projected_words(image: Occluded) -> str:
+    """What is projected, and how much of the map's activity it is."""
+    value = image.projection.value
+    share = value / image.activity if image.activity > 0 else float("nan")
+    of_all = f", {percent(share)} of the map's sum" if np.isfinite(share) else ""
+    return f"of its largest activation, {three_digits(value)}{of_all}"
 
 
 def _drop(image: Occluded, window: WindowMap) -> str:

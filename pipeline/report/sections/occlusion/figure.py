@@ -33,6 +33,7 @@ from pipeline.report.sections.occlusion.captions import (
     image_facts,
     map_note,
     p_scale,
+    projected_words,
     spot,
     window_facts,
     window_title,
@@ -76,7 +77,7 @@ def draw_occlusion(image: Occluded, name: ClassName) -> Image.Image:
     rows = [(window, _panels(image, window, colours, name)) for window in image.windows]
     heights = [_row_height(image, window, panels) for window, panels in rows]
     block = _contacts(image)
-    below = 62 + (_SIDE if block is not None or image.evidence.own_patch else 0)
+    below = 62 + (_SIDE if block is not None or image.projection.picture else 0)
     top = 92
     page = Image.new("RGB", (_WIDTH + 2 * MARGIN, top + sum(heights) + below + MARGIN), PAPER)
     _head(page, image, name)
@@ -196,19 +197,26 @@ def _draw_keys(draw: ImageDraw.ImageDraw, keys: Sequence[ClassKey], at: tuple[in
 
 def _draw_map(page: Image.Image, image: Occluded, block: Image.Image | None, y: int) -> None:
     """(c): the map's projection of this image, and its top patches from others."""
-    draw, evidence = ImageDraw.Draw(page), image.evidence
+    draw, own = ImageDraw.Draw(page), image.projection
     draw.line((MARGIN, y, MARGIN + _WIDTH, y), LINE)
     title = f"c  the strongest map: {image.layer}, unit {image.unit}"
     write(draw, (MARGIN, y + 12), title, 16, INK, _WIDTH)
-    own = evidence.own_patch
-    note = "grey is nothing, the contrast is stretched" if block or own else ""
-    if own is not None:
-        note = f"left, its projection of this image; then its top patches from others; {note}"
-    write(draw, (MARGIN, y + 36), map_note(image) or note, 14, SOFT, _WIDTH)
+    write(draw, (MARGIN, y + 36), _map_caption(image), 14, SOFT, _WIDTH)
     x = MARGIN
-    if own is not None and own.projection is not None:
-        picture = projection_in_frame(own.projection, own.box, image.frame_px)
+    if own.picture is not None:
+        picture = projection_in_frame(own.picture, own.box, image.frame_px)
         page.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), (x, y + 62))
         x += _SIDE + _GAP
     if block is not None:
         page.paste(block, (x, y + 62), block)
+
+
+def _map_caption(image: Occluded) -> str:
+    """What the pictures of the map are, and why one is missing."""
+    shown = []
+    if image.projection.picture is not None:
+        shown.append(f"left, the projection {projected_words(image)}")
+    if image.evidence.others:
+        shown.append("its top patches from other images")
+    legend = f"{'; then '.join(shown)}; grey is nothing, the contrast is stretched" if shown else ""
+    return " ".join(words for words in (map_note(image), legend) if words)

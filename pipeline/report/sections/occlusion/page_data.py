@@ -19,6 +19,7 @@ from pipeline.report.sections.occlusion.captions import (
     class_keys,
     map_note,
     p_scale,
+    projected_words,
     spot,
     window_facts,
     window_title,
@@ -63,6 +64,7 @@ class WatchedMap:
         unit: its channel.
         link: its card on its layer's page; empty where the gallery has none.
         projection: the file of its projection of this image; empty where there is none.
+        projected: what is projected, as text.
         sheet: the file of its patches from other images; empty where there are none.
         shape: of that sheet.
         shown: patches on it.
@@ -73,6 +75,7 @@ class WatchedMap:
     unit: int
     link: str
     projection: str
+    projected: str
     sheet: str
     shape: SheetShape
     shown: int
@@ -144,6 +147,11 @@ def page_name(image_id: int) -> str:
     return f"{_stem(image_id)}.html"
 
 
+def activity_file(image_id: int, window: int) -> str:
+    """The file of an image's map b under a window, relative to the gallery."""
+    return f"{_stem(image_id)}-{window}-activity.webp"
+
+
 def window_row(
     image: Occluded, window: WindowMap, colours: ClassColours, name: ClassName
 ) -> WindowRow:
@@ -153,7 +161,7 @@ def window_row(
         title=window_title(window),
         facts=window_facts(image, window),
         spot=spot(window),
-        activity=f"{stem}-activity.webp",
+        activity=activity_file(image.image_id, window.window),
         p=f"{stem}-p.webp",
         classes=f"{stem}-classes.webp",
         activity_scale=activity_scale(image, window),
@@ -177,7 +185,8 @@ def watched_map(image: Occluded, link: str, tile_px: int) -> WatchedMap:
         layer=image.layer,
         unit=image.unit,
         link=link,
-        projection=f"{stem}-projection.webp" if evidence.own_patch else "",
+        projection=f"{stem}-projection.webp" if image.projection.picture else "",
+        projected=projected_words(image),
         sheet=f"{stem}-patches.webp" if others else "",
         shape=SheetShape(tile_px, paired=paired),
         shown=len(others),

@@ -14,9 +14,10 @@ from PIL import Image
 from pipeline.report import render
 from pipeline.report.contact_sheet import encode_contact_sheet
 from pipeline.report.formats import counted, few
+from pipeline.report.manifests import require_same_scan
 from pipeline.report.patch_reader import PatchReader
 from pipeline.report.pictures import SCALE, encode, stacked
-from pipeline.report.section import Gallery, PaperSection, Summary
+from pipeline.report.section import Gallery, PaperSection, Summary, UnitNote
 from pipeline.report.sections.occlusion.captions import hexadecimal, image_facts
 from pipeline.report.sections.occlusion.figure import draw_occlusion
 from pipeline.report.sections.occlusion.heatmaps import (
@@ -43,6 +44,7 @@ from pipeline.report.sections.occlusion.reader import (
     WindowMap,
     count_occluded,
 )
+from pipeline.report.sections.occlusion.unit_notes import occlusion_notes
 from pipeline.store.run import Run
 from schemas.errors import SpecError
 from schemas.jobs.occlude import OcclusionFigure
@@ -83,6 +85,11 @@ class OcclusionSection(PaperSection[OcclusionFigure]):
         index = OcclusionIndex(mask(gallery.run.url), tuple(cards[each] for each in ranked))
         gallery.put(OCCLUSIONS, occlusions_html(index).encode())
         return _summary(len(ranked))
+
+    def of_units(self, gallery: Gallery, layer: str) -> dict[int, UnitNote]:
+        """The images whose strongest map was a unit's."""
+        require_same_scan(gallery.run, self.name, "occlusion was")
+        return occlusion_notes(gallery.run, layer, gallery.patches.frame_px)
 
     def draw(self, run: Run, asked: OcclusionFigure) -> Image.Image:
         """One image."""
@@ -163,9 +170,9 @@ def _maps(
 
 def _evidence(image: Occluded, watched: WatchedMap) -> list[tuple[str, bytes]]:
     files = []
-    own = image.evidence.own_patch
-    if own is not None and own.projection is not None:
-        picture = projection_in_frame(own.projection, own.box, image.frame_px)
+    own = image.projection
+    if own.picture is not None:
+        picture = projection_in_frame(own.picture, own.box, image.frame_px)
         files.append((watched.projection, encode(picture, photo=True)))
     if watched.sheet:
         files.append((watched.sheet, encode_contact_sheet(image.evidence.others, watched.shape)))

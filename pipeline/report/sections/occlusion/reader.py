@@ -14,6 +14,11 @@ from pipeline.report.class_names import class_names
 from pipeline.report.manifests import published, require_same_scan
 from pipeline.report.patch_reader import PATCHES, PatchReader
 from pipeline.report.patches import Frame, Patch
+from pipeline.report.sections.occlusion.map_projection import (
+    MapProjection,
+    of_top_patch,
+    read_projections,
+)
 from pipeline.store.run import Run
 
 _Row = Mapping[Hashable, Any]
@@ -77,9 +82,8 @@ class Evidence:
 
     @property
     def own_patch(self) -> Patch | None:
-        """This image's patch, where it has a projection."""
-        patch = None if self.own is None else self.patches[self.own]
-        return patch if patch is not None and patch.projection is not None else None
+        """This image's patch; None where it is not among them."""
+        return None if self.own is None else self.patches[self.own]
 
     @property
     def others(self) -> tuple[Patch, ...]:
@@ -105,6 +109,7 @@ class Occluded:
         windows: at least one.
         frame: the network's input frame; or why it cannot be shown.
         frame_px: its side.
+        projection: what in the image drives the map.
         evidence: the map's top patches.
     """
 
@@ -121,6 +126,7 @@ class Occluded:
     windows: tuple[WindowMap, ...]
     frame: Frame
     frame_px: int
+    projection: MapProjection
     evidence: Evidence
 
 
@@ -170,15 +176,23 @@ class OcclusionReader:
         maps = self._run.table("maps", job="occlude", filters=[("image_id", "in", list(image_ids))])
         grids = dict(iter(maps.groupby(["image_id", "window"])))
         frames = self._patches.frames(set(wanted["uri"]))
+        projections = read_projections(self._run, image_ids, self._patches.frame_px)
         rows: dict[int, list[_Row]] = {}
         for row in wanted.sort_values(["image_id", "window"]).to_dict("records"):
             rows.setdefault(row["image_id"], []).append(row)
-        return [self._occluded(rows[each], grids, frames) for each in image_ids]
+        return [
+            self._occluded(rows[each], grids, frames, projections.get(each)) for each in image_ids
+        ]
 
     def _occluded(
-        self, rows: Sequence[_Row], grids: Mapping[Any, pd.DataFrame], frames: dict[str, Frame]
+        self,
+        rows: Sequence[_Row],
+        grids: Mapping[Any, pd.DataFrame],
+        frames: dict[str, Frame],
+        projection: MapProjection | None,
     ) -> Occluded:
         first = rows[0]
+        evidence = self._evidence(first["layer"], int(first["unit"]), int(first["image_id"]))
         return Occluded(
             image_id=int(first["image_id"]),
             image=str(first["uri"]).rpartition("/")[2],
@@ -193,7 +207,8 @@ class OcclusionReader:
             windows=tuple(_window(row, grids[row["image_id"], row["window"]]) for row in rows),
             frame=frames[first["uri"]],
             frame_px=self._patches.frame_px,
-            evidence=self._evidence(first["layer"], int(first["unit"]), int(first["image_id"])),
+            projection=projection or of_top_patch(evidence.own_patch),
+            evidence=evidence,
         )
 
     def _named(self, row: _Row) -> str | None:

@@ -30,6 +30,7 @@
     maximum: (a, b) => number(b, "maximum") - number(a, "maximum"),
     share: (a, b) => number(b, "share") - number(a, "share"),
     rare: (a, b) => number(a, "share") - number(b, "share"),
+    selective: (a, b) => number(b, "selectivity") - number(a, "selectivity"),
   };
 
   function sort() {
@@ -127,10 +128,48 @@
     );
   }
 
+  function shareItem(bar) {
+    const item = byId("share").content.cloneNode(true);
+    item.querySelector(".bars").setAttribute("width", bar.percent);
+    fill(item, bar);
+    return item;
+  }
+
+  function showClasses(classes) {
+    byId("classes").hidden = !classes;
+    if (!classes) return;
+    byId("shares").replaceChildren(...classes.bars.map(shareItem));
+    byId("classes").querySelector("p").textContent = classes.words;
+  }
+
+  // Files of the gallery stand one folder up, whatever their names hold.
+  const above = (name) => `../${encodeURI(name)}`;
+
+  function toldItem(told) {
+    const item = byId("told").content.cloneNode(true);
+    const [link, shown] = [item.querySelector("a"), item.querySelector("img")];
+    if (told.page) link.href = above(told.page);
+    shown.src = above(told.file);
+    shown.alt = told.words;
+    shown.width = told.width;
+    shown.height = told.height;
+    shown.classList.toggle("cells", told.pixels);
+    fill(item, told);
+    return item;
+  }
+
+  function noteSection(note) {
+    const section = byId("note").content.cloneNode(true);
+    fill(section, note);
+    section.querySelector("ul").replaceChildren(...note.pictures.map(toldItem));
+    return section;
+  }
+
   async function open(card) {
     box.querySelector(".chosen")?.classList.remove("chosen");
     card.classList.add("chosen");
-    byId("detail-title").textContent = `unit ${card.dataset.unit}`;
+    byId("detail-link").textContent = `unit ${card.dataset.unit}`;
+    byId("detail-link").href = `#${card.id}`;
     if (!dialog.open) dialog.showModal();
     const problem = byId("detail-problem");
     try {
@@ -142,6 +181,9 @@
       const sheet = card.querySelector("img");
       byId("patches").replaceChildren(...detail.patches.map((p, i) => patchItem(p, i, sheet)));
       byId("patches-note").hidden = !detail.patches.length;
+      byId("patches-title").hidden = !detail.patches.length;
+      showClasses(detail.classes);
+      byId("notes").replaceChildren(...detail.notes.map(noteSection));
       dialog.scrollTop = 0;
     } catch (error) {
       problem.textContent = error.message;

@@ -14,7 +14,8 @@ import pandas as pd
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.formats import percent, three_digits
 from pipeline.report.patches import Box, Patch
-from pipeline.report.section import Row, layer_page
+from pipeline.report.section import Row, UnitNote, layer_page
+from pipeline.report.sections.units.classes import UnitClasses
 from pipeline.report.sections.units.histogram import Histogram, draw_histogram
 from pipeline.store.layout import layer_stem
 
@@ -32,6 +33,7 @@ class UnitCard:
         dead: it has no top patch, so there is no sheet.
         sheet: its contact sheet, relative to the gallery; None where dead.
         shown: patches on the sheet.
+        by_selectivity: of its top patches' classes as a sort key; -1 where it is not known.
     """
 
     unit: int
@@ -42,6 +44,7 @@ class UnitCard:
     dead: bool
     sheet: str | None
     shown: int
+    by_selectivity: float
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class UnitDetail:
         nonfinite: images left out because their maximum is infinite or NaN; empty without any.
         histogram: of the per-image maxima.
         patches: the strongest first.
+        classes: of all its top patches; None where none has a class.
+        notes: what other analyses know of it.
     """
 
     maximum: str
@@ -77,6 +82,16 @@ class UnitDetail:
     nonfinite: str
     histogram: Histogram | None
     patches: tuple[PatchDetail, ...]
+    classes: UnitClasses | None
+    notes: tuple[UnitNote, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a unit beside its row and its patches; see `UnitDetail`."""
+
+    classes: UnitClasses | None = None
+    notes: tuple[UnitNote, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,11 @@ class LayerPage:
     after: LayerFacts | None
     hint: str
 
+    @property
+    def classed(self) -> bool:
+        """Whether the top patches of some unit have classes to sort by."""
+        return any(card.by_selectivity >= 0 for card in self.cards)
+
 
 def layer_facts(layer: Row, units: pd.DataFrame) -> LayerFacts:
     """A layer's facts.
@@ -169,12 +189,13 @@ def ranking_images(layer: Row, units: pd.DataFrame) -> pd.Series:
     return units["active"] if layer["activation"] else units["images"]
 
 
-def unit_card(row: Row, patches: Sequence[Patch], sheets: str) -> UnitCard:
+def unit_card(row: Row, patches: Sequence[Patch], known: Known, sheets: str) -> UnitCard:
     """A unit's card.
 
     Args:
         row: its row of `schemas.jobs.scan.SCAN_UNITS`.
         patches: its top patches.
+        known: what else is known of it.
         sheets: the folder of the layer's sheets.
     """
     share = row["active"] / row["images"] if row["images"] else 0.0
@@ -188,15 +209,19 @@ def unit_card(row: Row, patches: Sequence[Patch], sheets: str) -> UnitCard:
         dead=not patches,
         sheet=f"{sheets}/{int(row['unit']):05d}.webp" if patches else None,
         shown=len(patches),
+        by_selectivity=known.classes.selectivity if known.classes else -1.0,
     )
 
 
-def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> UnitDetail:
+def unit_detail(
+    row: Row, patches: Sequence[Patch], known: Known, *, activation: bool
+) -> UnitDetail:
     """A unit's detail.
 
     Args:
         row: its row of `schemas.jobs.scan.SCAN_UNITS`.
         patches: its top patches.
+        known: what else is known of it.
         activation: whether its layer is an activation function's output.
     """
     share = f" ({percent(row['active'] / row['images'])})" if row["images"] else ""
@@ -217,6 +242,8 @@ def unit_detail(row: Row, patches: Sequence[Patch], *, activation: bool) -> Unit
             )
             for patch in patches
         ),
+        classes=known.classes,
+        notes=known.notes,
     )
 
 

@@ -19,10 +19,12 @@ from pipeline.report.contact_sheet import SheetShape, encode_contact_sheet
 from pipeline.report.patches import Patch
 from pipeline.report.section import Gallery, PaperSection, Row, Summary
 from pipeline.report.sections.units import histogram
+from pipeline.report.sections.units.classes import ClassReader
 from pipeline.report.sections.units.figure import draw_sheet, draw_unit
 from pipeline.report.sections.units.figure_2 import draw_figure_2
 from pipeline.report.sections.units.maps import draw_maps
 from pipeline.report.sections.units.page_data import (
+    Known,
     LayerFacts,
     LayerPage,
     UnitCard,
@@ -55,13 +57,14 @@ class UnitsSection(PaperSection[UnitsFigure | MapsFigure]):
         rows = gallery.layers.to_dict("records")
         units = [gallery.run.table("units", job="scan", layer=row["layer"]) for row in rows]
         facts = [layer_facts(row, own) for row, own in zip(rows, units, strict=True)]
-        command = project_command(gallery.run)
+        command, classes = project_command(gallery.run), ClassReader(gallery.run)
         strips = []
         for index, (row, own) in enumerate(zip(rows, units, strict=True)):
             shape = SheetShape(
                 gallery.sheet_px, paired=gallery.patches.projected(facts[index].name)
             )
-            cards, details = _write_units(gallery, row, own, facts[index], shape)
+            known = _known(gallery, classes, row["layer"])
+            cards, details = _write_units(gallery, (row, own, known), facts[index], shape)
             page = LayerPage(
                 facts=facts[index],
                 shape=shape,
@@ -105,21 +108,35 @@ def details_js(details: Sequence[UnitDetail]) -> str:
     return render.html("units/details.js.j2", details=[asdict(detail) for detail in details])
 
 
+def _known(gallery: Gallery, classes: ClassReader, layer: str) -> dict[int, Known]:
+    """What is known of a layer's units beside their rows and patches, by unit."""
+    liked, notes = classes.read(layer), gallery.unit_notes(layer)
+    return {
+        unit: Known(liked.get(unit), tuple(notes.get(unit, ())))
+        for unit in liked.keys() | notes.keys()
+    }
+
+
 def _write_units(
-    gallery: Gallery, layer: Row, units: pd.DataFrame, facts: LayerFacts, shape: SheetShape
+    gallery: Gallery,
+    of_layer: tuple[Row, pd.DataFrame, dict[int, Known]],
+    facts: LayerFacts,
+    shape: SheetShape,
 ) -> tuple[list[UnitCard], list[UnitDetail]]:
     """Write the contact sheets of a layer's units; what its page and its script say of them."""
+    layer, units, known = of_layer
     cards: list[UnitCard] = []
     details: list[UnitDetail] = []
     for start in range(0, len(units), UNITS_AT_ONCE):
         rows = units.iloc[start : start + UNITS_AT_ONCE].to_dict("records")
         patches = gallery.patches.read(layer["layer"], range(start, start + len(rows)))
-        block = [(row, patches[row["unit"]]) for row in rows]
-        new = [unit_card(row, own, facts.sheets) for row, own in block]
-        _put_sheets(gallery, zip(new, (own for _, own in block), strict=True), shape)
+        block = [(row, patches[row["unit"]], known.get(row["unit"], Known())) for row in rows]
+        new = [unit_card(row, own, more, facts.sheets) for row, own, more in block]
+        _put_sheets(gallery, zip(new, (own for _, own, _ in block), strict=True), shape)
         cards += new
         details += [
-            unit_detail(row, own, activation=bool(layer["activation"])) for row, own in block
+            unit_detail(row, own, more, activation=bool(layer["activation"]))
+            for row, own, more in block
         ]
         gallery.advance(items=len(rows))
     return cards, details

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_write_shows_every_image_and_leads_to_its_unit(tmp_path: Path):
     assert not any("#unit-6" in link for link in links)  # its layer has no page here
     assert len([tag for tag, _ in page.found if tag == "polyline"]) == 2 * 6
     assert f'href="{PAGE}"' in files["index.html"].decode()
+
+
+def test_write_tells_the_unit_s_detail_of_its_images(tmp_path: Path):
+    files = _write(_run(tmp_path, starts=2), tmp_path / "pages")
+    for script, units in (("layers/000-conv1.js", {1: 1, 3: 2}), ("layers/001-fc.js", {6: 0})):
+        text = files[script].decode().removeprefix("unitscopeDetails(").removesuffix(");\n")
+        for unit, detail in enumerate(json.loads(text)):
+            notes = detail["notes"]
+            assert [note["title"] for note in notes] == ["What raises it most"] * (unit in units)
+            for note in notes:
+                shown = [(picture["file"], picture["page"]) for picture in note["pictures"]]
+                assert shown == [
+                    (f"class-models/{units[unit]:05d}-{start}.webp", PAGE) for start in range(2)
+                ]
+                assert all(file in files for file, _ in shown)
+                assert all(min(p["width"], p["height"]) > 0 for p in note["pictures"])
 
 
 def test_write_of_an_ascent_that_is_no_number_leaves_out_the_line(tmp_path: Path):

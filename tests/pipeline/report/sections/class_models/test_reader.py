@@ -11,7 +11,6 @@ from pipeline.report.sections.class_models.reader import (
     pixelated,
     read_models,
     shown_targets,
-    unit_models,
 )
 from pipeline.store import open_run
 from schemas.errors import StoreError
@@ -47,16 +46,6 @@ def test_read_models_gives_every_start_in_the_order_asked(tmp_path: Path):
     facts = dict(second.starts[1].facts)
     assert facts["p of the class"] == "75.0%"
     assert facts["most probable"] == "thing 7"
-
-
-def test_unit_models_are_those_of_one_unit_or_none(tmp_path: Path):
-    url = made_up_run.scan(tmp_path / "run", LAYERS)
-    assert unit_models(open_run(url), "conv1", 1) is None
-    class_models(url, [("conv1", 1)], starts=3)
-    found = unit_models(open_run(url), "conv1", 1)
-    assert found is not None
-    assert [each.start for each in found.starts] == [0, 1, 2]
-    assert unit_models(open_run(url), "conv1", 2) is None
 
 
 def test_models_of_another_scan_are_refused(tmp_path: Path):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.report.patches import Crop
 from pipeline.report.sections.occlusion.captions import (
     Spot,
     activity_scale,
@@ -15,13 +14,14 @@ from pipeline.report.sections.occlusion.captions import (
     image_facts,
     map_note,
     p_scale,
+    projected_words,
     spot,
     window_facts,
     window_title,
 )
 from pipeline.report.sections.occlusion.heatmaps import OTHERS, PALETTE, colour_classes
 from pipeline.report.sections.occlusion.reader import Evidence
-from tests.occluded import IMAGE, PATCH, WINDOW, P
+from tests.occluded import IMAGE, WINDOW, P
 
 
 def _name(index: int) -> str:
@@ -108,16 +108,31 @@ def test_class_keys_name_only_what_comes_under_this_window():
     assert [key.name for key in keys] == ["dog", "cat"]
 
 
-def test_map_note_says_what_is_missing():
-    grey = Crop(8, 8, 0, 0, np.full((8, 8, 3), 128, np.uint8))
-    assert "did not take this layer" in map_note(IMAGE)
-    for own, patch, words in (
-        (None, PATCH, "not among the unit's 1 top patches"),
-        (0, PATCH, "have not been projected"),
-        (0, replace(PATCH, projection=grey), ""),
-    ):
-        note = map_note(replace(IMAGE, evidence=Evidence((patch,), own, scanned=True)))
-        assert words in note if words else not note
+@pytest.mark.parametrize(
+    ("missing", "scanned", "note"),
+    [
+        ("", True, ""),
+        ("act is gelu", True, "There is no projection of this image: act is gelu."),
+        ("", False, "The scan did not take this layer, so there are no top patches of this map."),
+    ],
+)
+def test_map_note_says_what_is_missing_and_why(missing: str, scanned: bool, note: str):
+    evidence = Evidence((), None, scanned=scanned)
+    own = replace(IMAGE.projection, missing=missing)
+    assert map_note(replace(IMAGE, projection=own, evidence=evidence)) == note
+
+
+def test_map_note_names_both_that_are_missing():
+    assert map_note(IMAGE).startswith("There is no projection of this image: not made. The scan")
+
+
+@pytest.mark.parametrize(
+    ("activity", "words"),
+    [(50.0, "of its largest activation, 5, 10.0% of the map's sum"),
+     (0.0, "of its largest activation, 5"), (float("nan"), "of its largest activation, 5")],
+)  # fmt: skip
+def test_projected_words_tell_the_activation_and_its_share(activity: float, words: str):
+    assert projected_words(replace(IMAGE, activity=activity)) == words
 
 
 def test_hexadecimal_has_two_digits_a_colour():

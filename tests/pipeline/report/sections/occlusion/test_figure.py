@@ -21,11 +21,12 @@ def _cut(colour: tuple[int, int, int]) -> Crop:
 
 
 def _image() -> Occluded:
-    own = replace(PATCH, projection=_cut(PROJECTED), crop=_cut(PHOTO))
+    own = replace(PATCH, projection=_cut((128, 128, 128)), crop=_cut(PHOTO))
     other = replace(PATCH, projection=_cut((128, 128, 128)), crop=_cut(OTHER))
     return replace(
         IMAGE,
         frame=np.full((32, 32, 3), PHOTO, np.uint8),
+        projection=replace(IMAGE.projection, picture=_cut(PROJECTED), missing=""),
         evidence=Evidence((own, other), 0, scanned=True),
     )
 

@@ -45,11 +45,14 @@ def test_occlusion_card_of_an_image_that_is_gone_says_why():
     assert (card.image, card.problem, card.title) == ("", "no picture: truncated", "a.png")
 
 
-def test_watched_map_has_what_the_unit_has():
+def test_watched_map_has_what_the_unit_and_the_image_have():
     grey = Crop(8, 8, 0, 0, np.full((8, 8, 3), 128, np.uint8))
-    own, other = replace(PATCH, projection=grey), replace(PATCH, image="b.png")
+    made = replace(IMAGE.projection, picture=grey, missing="")
+    other = replace(PATCH, image="b.png")
     whole = watched_map(
-        replace(IMAGE, evidence=Evidence((own, other), 0, scanned=True)), "page", 16
+        replace(IMAGE, projection=made, evidence=Evidence((PATCH, other), 0, scanned=True)),
+        "page",
+        16,
     )
     assert (whole.projection, whole.sheet, whole.shown) == (
         "occlusion/000012-projection.webp",
@@ -57,7 +60,10 @@ def test_watched_map_has_what_the_unit_has():
         1,
     )
     assert (whole.note, whole.shape.paired, whole.link) == ("", False, "page")
-    alone = watched_map(replace(IMAGE, evidence=Evidence((own,), 0, scanned=True)), "page", 16)
+    assert whole.projected.startswith("of its largest activation, 5")
+    alone = watched_map(
+        replace(IMAGE, projection=made, evidence=Evidence((PATCH,), 0, scanned=True)), "page", 16
+    )
     assert (alone.sheet, bool(alone.projection)) == ("", True)
     none = watched_map(replace(IMAGE, evidence=Evidence((other,), None, scanned=True)), "page", 16)
     assert (none.projection, bool(none.sheet), bool(none.note)) == ("", True, True)

@@ -94,17 +94,30 @@ def test_write_map_shows_p_at_its_window(tmp_path: Path):
     assert np.abs(pixels[7, 11, :3] - np.array(expected)).max() <= 0.5
 
 
-def test_write_with_projections_shows_the_image_s_own(tmp_path: Path):
+@pytest.mark.parametrize("projected", [True, False])
+def test_write_shows_every_image_s_own_projection(tmp_path: Path, projected: bool):
     url = _run(tmp_path, [2, 30])
+    if projected:
+        made_up_run.project(url, LAYERS)
+    files = _write(url, tmp_path / "pages")
+    for image, others in ((2, 8), (30, 9)):
+        page = files[f"occlusion/{image:06d}.html"].decode()
+        assert page.count(f"{image:06d}-projection.webp") == 1
+        assert "of its largest activation, 6, 25.0% of the map&#39;s sum" in page
+        assert "There is no projection" not in page
+        assert f"of {others} other images" in page
+
+
+@pytest.mark.parametrize("why", ["act1 is gelu <b>", None])
+def test_write_without_a_projection_says_why(tmp_path: Path, why: str | None):
+    url = _run(tmp_path, [2, 30], missing=why)
     made_up_run.project(url, LAYERS)
     files = _write(url, tmp_path / "pages")
-    own, other = (files[f"occlusion/{each:06d}.html"].decode() for each in (2, 30))
-    assert "000002-projection.webp" in own
-    assert "There is no projection" not in own
+    page = files["occlusion/000030.html"].decode()
     assert "occlusion/000030-projection.webp" not in files
-    assert other.count("There is no projection of this image") == 1
-    assert "of 8 other images" in own
-    assert "of 9 other images" in other
+    assert page.count("There is no projection of this image: ") == 1
+    assert ("of a release that made none" if why is None else "act1 is gelu &lt;b&gt;.") in page
+    assert ("occlusion/000002-projection.webp" in files) == (why is None)
 
 
 def test_write_layer_outside_the_gallery_has_no_link(tmp_path: Path):

@@ -60,20 +60,39 @@ def test_count_occluded_without_an_occlusion_is_0(tmp_path: Path):
         OcclusionReader(run, PatchReader(run))
 
 
-def test_evidence_names_the_image_s_own_patch_only_where_it_is_projected(tmp_path: Path):
+def test_evidence_names_the_image_s_own_patch(tmp_path: Path):
     url = _run(tmp_path)
     made_up_run.occlude(url, [4, 30])
     # Unit 0 has the images 0 to 8.
     inside, outside = (image.evidence for image in _reader(url).read([4, 30]))
     assert (inside.own, outside.own) == (4, None)
     assert (len(inside.others), len(outside.others)) == (8, 9)
-    assert inside.own_patch is None
-    made_up_run.project(url, LAYERS)
-    inside, outside = (image.evidence for image in _reader(url).read([4, 30]))
     assert inside.own_patch is not None
     assert inside.own_patch.image == "image4.png"
     assert "image4.png" not in [patch.image for patch in inside.others]
     assert outside.own_patch is None
+
+
+def test_projection_is_the_occlusion_s_own_for_every_image(tmp_path: Path):
+    url = _run(tmp_path)
+    made_up_run.occlude(url, [4, 30])
+    made_up_run.project(url, LAYERS)
+    for image in _reader(url).read([4, 30]):
+        own = image.projection
+        assert (own.box, own.value, own.missing) == ((4, 8, 20, 24), 6.0, "")
+        assert own.picture is not None
+        assert (own.picture.pixels == (0, 0, 255)).all()
+
+
+def test_projection_of_a_release_that_made_none_is_the_top_patch_s(tmp_path: Path):
+    url = _run(tmp_path)
+    made_up_run.occlude(url, [4, 30], missing=None)
+    for image in _reader(url).read([4, 30]):
+        assert image.projection.picture is None
+    made_up_run.project(url, LAYERS)
+    inside, outside = (image.projection for image in _reader(url).read([4, 30]))
+    assert inside.picture is not None
+    assert "not among the unit's top patches" in outside.missing
 
 
 def test_evidence_of_a_layer_that_was_not_scanned_is_empty(tmp_path: Path):
@@ -82,6 +101,7 @@ def test_evidence_of_a_layer_that_was_not_scanned_is_empty(tmp_path: Path):
     [image] = _reader(url).read([4])
     assert not image.evidence.scanned
     assert (image.evidence.patches, image.evidence.own_patch) == ((), None)
+    assert image.projection.picture is not None
 
 
 def test_class_name_is_the_data_set_s_first_or_a_number(tmp_path: Path):

@@ -7,8 +7,11 @@ import pandas as pd
 import pytest
 
 from pipeline.report.patches import Patch
+from pipeline.report.section import UnitNote
+from pipeline.report.sections.units.classes import ClassBar, UnitClasses
 from pipeline.report.sections.units.histogram import draw_histogram
 from pipeline.report.sections.units.page_data import (
+    Known,
     LayerFacts,
     PatchDetail,
     UnitCard,
@@ -44,6 +47,9 @@ ROW: dict[Any, Any] = {
     "std": 0.5,
     "histogram": COUNTS,
 }
+KNOWN = Known(
+    UnitClasses((ClassBar("cat", "2", 100.0),), "words", 0.25), (UnitNote("title", "words"),)
+)
 PATCHES = (
     Patch(1234.567, "a.jpg", "cat", (0, -4, 16, 12), None),
     Patch(3.14159, "b.jpg", None, (5, 6, 21, 22), None),
@@ -76,7 +82,7 @@ def test_layer_facts_of_a_raw_layer_call_only_units_without_images_dead():
 
 
 def test_unit_card_says_what_the_table_says():
-    assert unit_card(ROW, PATCHES, "sheets/x") == UnitCard(
+    assert unit_card(ROW, PATCHES, KNOWN, "sheets/x") == UnitCard(
         unit=7,
         maximum="1,230",
         share="25.0%",
@@ -85,11 +91,13 @@ def test_unit_card_says_what_the_table_says():
         dead=False,
         sheet="sheets/x/00007.webp",
         shown=2,
+        by_selectivity=0.25,
     )
 
 
 def test_unit_card_without_patches_is_dead_and_sorts_last():
-    dead = unit_card(ROW | {"max": None, "images": 0, "active": 0}, (), "sheets/x")
+    dead = unit_card(ROW | {"max": None, "images": 0, "active": 0}, (), Known(), "sheets/x")
+    assert dead.by_selectivity == -1
     assert (dead.dead, dead.sheet, dead.maximum, dead.share) == (True, None, "", "0%")
     assert dead.by_maximum < -3.5e38
 
@@ -100,11 +108,11 @@ def test_unit_card_without_patches_is_dead_and_sorts_last():
 )
 def test_unit_card_share_is_never_rounded_to_none_or_all(active: int, text: str):
     row = ROW | {"images": 100_000, "active": active}
-    assert unit_card(row, PATCHES, "s").share == text
+    assert unit_card(row, PATCHES, Known(), "s").share == text
 
 
 def test_unit_detail_says_what_a_card_has_no_room_for():
-    assert unit_detail(ROW, PATCHES, activation=True) == UnitDetail(
+    assert unit_detail(ROW, PATCHES, KNOWN, activation=True) == UnitDetail(
         maximum="1,230",
         mean="2",
         std="0.5",
@@ -116,16 +124,20 @@ def test_unit_detail_says_what_a_card_has_no_room_for():
             PatchDetail("1,230", "cat", "a.jpg", "y 0 to 15, x -4 to 11"),
             PatchDetail("3.14", "", "b.jpg", "y 5 to 20, x 6 to 21"),
         ),
+        classes=KNOWN.classes,
+        notes=KNOWN.notes,
     )
 
 
 def test_unit_detail_without_images_leaves_the_numbers_empty():
     row = ROW | {"images": 0, "active": 0, "nonfinite": 0, "max": None, "mean": None, "std": None}
     row["histogram"] = np.zeros(84, np.int64)
-    assert unit_detail(row, (), activation=True) == UnitDetail("", "", "", "0", "0", "", None, ())
+    assert unit_detail(row, (), Known(), activation=True) == UnitDetail(
+        "", "", "", "0", "0", "", None, (), None, ()
+    )
 
 
 def test_unit_detail_of_a_raw_layer_draws_what_is_not_above_zero_too():
-    assert unit_detail(ROW, PATCHES, activation=False).histogram == draw_histogram(
+    assert unit_detail(ROW, PATCHES, Known(), activation=False).histogram == draw_histogram(
         COUNTS.tolist(), positive=False
     )

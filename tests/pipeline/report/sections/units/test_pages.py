@@ -161,9 +161,11 @@ def test_write_page_in_a_browser_fills_the_detail_with_text_alone(tmp_path: Path
     dialog = dom[dom.index("<dialog") : dom.index("</dialog>")]
     found = Elements(dialog).shape()
     assert (found[0][0], found[0][1][-1]) == ("dialog", "open")
-    assert [tag for tag, _ in found].count("li") == 9
+    # Nine patches, and their classes: six and the others.
+    assert [tag for tag, _ in found].count("li") == 9 + 7
     allowed = {"b", "button", "dd", "dialog", "div", "dl", "dt", "figcaption", "figure", "g", "h2"}
     allowed |= {"header", "li", "ol", "p", "path", "span", "svg", "text"}
+    allowed |= {"a", "h3", "rect", "section", "ul"}
     assert {tag for tag, _ in found} <= allowed
     assert not any(name.startswith("on") for _, names in found for name in names)
     expected = [made_up_run.naughty_names(image_id)[1] for image_id in range(63, 72)]
@@ -173,6 +175,30 @@ def test_write_page_in_a_browser_fills_the_detail_with_text_alone(tmp_path: Path
         assert words is not None
         escaped = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         assert text == escaped.replace("\x00", "")
+
+
+def test_write_page_in_a_browser_shows_all_that_is_known_of_a_unit(tmp_path: Path):
+    """Patches, classes, and what the occlusion knows, under the unit's link; names stay text."""
+    names = made_up_run.naughty_names
+    url = made_up_run.scan(tmp_path / "run", {"conv1": 2}, names=names)
+    made_up_run.occlude(url, [2, 30], names=names)
+    write_pages(url, tmp_path / "pages")
+    page = (tmp_path / "pages" / "layers" / "000-conv1.html").as_uri()
+    dom, console = opened(f"{page}#unit-0", tmp_path / "profile")
+    assert console == []
+    dialog = dom[dom.index("<dialog") : dom.index("</dialog>")]
+    elements = Elements(dialog)
+    links = [attrs.get("href") for tag, attrs in elements.found if tag == "a"]
+    assert links == ["#unit-0", "../occlusion/000002.html", "../occlusion/000030.html"]
+    sources = [attrs["src"] for tag, attrs in elements.found if tag == "img"]
+    assert sources == [f"../occlusion/{image:06d}-0-activity.webp" for image in (2, 30)]
+    assert all((tmp_path / "pages" / "layers" / str(source)).is_file() for source in sources)
+    assert "strongest map of 2 images of the 2 that were occluded" in elements.text
+    assert f"{names(2)[1]}: p falls by 0.498 of 0.75" in elements.text
+    assert "are of class" in elements.text
+    other, console = opened(f"{page}#unit-1", tmp_path / "profile2")
+    assert console == []
+    assert "strongest map" not in Elements(other[other.index("<dialog") :]).text
 
 
 def test_write_of_a_raw_layer_keeps_units_that_never_exceed_zero(tmp_path: Path):
