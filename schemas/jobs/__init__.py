@@ -16,6 +16,7 @@ JOBS: dict[str, JobInfo] = {
         "saliency",
         "class-models",
         "evolve",
+        "invariance",
         "filters",
         "gallery",
     )

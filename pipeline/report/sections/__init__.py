@@ -16,6 +16,7 @@ _FOUND: list[Section] = [
         "saliency",
         "class_models",
         "evolve",
+        "invariance",
         "filters",
     )
 ]
