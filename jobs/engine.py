@@ -1,7 +1,9 @@
 """The frame of every job: plan, run the shards, merge, publish.
 
 A job's own module, ``jobs/<name>.py``, says what to work on: ``plan(spec, scan)`` gives a `Work`,
-``merge(work, parts)`` and ``summary(spec, manifest)`` may replace what stands here. A job that
+``merge(work, parts)`` and ``summary(spec, manifest)`` may replace what stands here. One that builds
+on other jobs gives ``needs`` too, with the arguments of ``plan``: an iterator over their specs.
+Each is finished before the next is asked for, and all of them before ``plan`` is called. A job that
 needs no shards gives ``run(spec)`` instead, and ``as_text`` of what that returns.
 """
 
@@ -17,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from jobs.exits import say
 from jobs.published_scan import open_published_scan
 from pipeline.data.shards import default_shard_size, shard_plan
 from pipeline.runtime.progress import make_progress
@@ -31,6 +34,7 @@ from schemas.errors import SpecError, StoreError
 from schemas.job_info import JobInfo
 from schemas.jobs import JOBS
 from schemas.manifest import SCHEMA_VERSION, FileRecord, Manifest, Plan, fingerprint
+from schemas.secrets import mask
 from schemas.specs import JobSpec, Resources, RunSpec
 from schemas.tables import IMAGE_LIST, Table
 
@@ -138,7 +142,13 @@ def run(spec: JobSpec) -> Manifest:
     module = _module(info)
     store = JobStore(JobFolder(spec.home, info.name))
     scan = open_published_scan(spec.home) if isinstance(spec, RunSpec) else None
-    work: Work = module.plan(spec) if scan is None else module.plan(spec, scan)
+    arguments = (spec,) if scan is None else (spec, scan)
+    for need in module.needs(*arguments) if hasattr(module, "needs") else ():
+        other = JobFolder(need.home, info_of(need).name)
+        if not JobStore(other).published():
+            say(f"unitscope: {info.name} needs {other.job} in {mask(need.home)}")
+        run(need)
+    work: Work = module.plan(*arguments)
     frame = {"scan": scan.manifest.fingerprint} if scan is not None else {}
     threads = resolved_threads(resources, store)
     plan = _plan(info, work, frame | {"device": resources.device, "threads": threads})

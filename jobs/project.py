@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -47,16 +48,9 @@ def plan(spec: ProjectSpec, scan: PublishedScan) -> ProjectWork:
     _require_projectable(spec, scan, layers)
     tolerance = max(spec.tolerance, _ROUNDING[scan.spec.precision])
     return ProjectWork(
-        items=scan.images(_images_with_patches(scan, layers, spec.units)),
+        items=scan.images(_images_with_patches(spec, scan, layers)),
         stage=ProjectStage(scan.source, spec.resources, spec, layers, tolerance),
-        identity={
-            "layers": list(layers),
-            "units": spec.units,
-            "rule": spec.rule,
-            "tolerance": spec.tolerance,
-            "batch_size": spec.batch_size,
-            "picture_px": spec.picture_px,
-        },
+        identity=_identity(spec, layers),
         batch_size=spec.batch_size,
         implied=True,
         positions=positions,
@@ -82,6 +76,19 @@ def summary(spec: ProjectSpec, manifest: Manifest) -> Summary:
     )
 
 
+def _identity(spec: ProjectSpec, layers: tuple[str, ...]) -> dict[str, Any]:
+    identity = {
+        "layers": list(layers),
+        "units": spec.units,
+        "rule": spec.rule,
+        "tolerance": spec.tolerance,
+        "batch_size": spec.batch_size,
+        "picture_px": spec.picture_px,
+    }
+    # Only where it is asked for: a run that was begun before there was such a choice goes on.
+    return identity if spec.top is None else identity | {"top": spec.top}
+
+
 def _require_projectable(spec: ProjectSpec, scan: PublishedScan, layers: tuple[str, ...]) -> None:
     """Refuse other weights, or a rule that the network has no use of, before anything is put."""
     network = scan.network()
@@ -96,7 +103,7 @@ def _require_projectable(spec: ProjectSpec, scan: PublishedScan, layers: tuple[s
 
 
 def _images_with_patches(
-    scan: PublishedScan, layers: tuple[str, ...], units: str | None
+    spec: ProjectSpec, scan: PublishedScan, layers: tuple[str, ...]
 ) -> set[int]:
     ids: set[int] = set()
     for layer in layers:
@@ -105,11 +112,11 @@ def _images_with_patches(
             job="scan",
             layer=layer,
             columns=["image_id"],
-            filters=within_units(units),
+            filters=within_units(spec.units, spec.top),
         )
         ids.update(frame["image_id"].tolist())
     if not ids:
-        wanted = "none" if units is None else f"none of {units}"
+        wanted = "none" if spec.units is None else f"none of {spec.units}"
         known = scan.run.table("layers", job="scan", columns=["layer", "units"])
         most = known.loc[known["layer"].isin(layers), "units"].max()
         raise LayerError(

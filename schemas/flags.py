@@ -44,7 +44,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Path:
-    """Marks a text that may name a file or folder.
+    """Marks a text, or texts, that may name a file or folder.
 
     Attributes:
         of: the path or URL in the text; None where it names none.
@@ -108,10 +108,10 @@ def paths_of(spec: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
         value = getattr(spec, name)
         if isinstance(value, BaseModel):
             yield from paths_of(value, f"{prefix}{name}.")
+        texts = value if isinstance(value, tuple) else (value,)
         for mark in _marks(info, Path):
-            place = mark.of(value) if isinstance(value, str) else None
-            if place is not None:
-                yield f"{prefix}{name}", place
+            places = (mark.of(text) for text in texts if isinstance(text, str))
+            yield from ((f"{prefix}{name}", place) for place in places if place is not None)
 
 
 def spec_within(annotation: object) -> type[BaseModel] | None:

@@ -28,6 +28,8 @@ from schemas.tables import REJECT_REASONS
 BATCHES_AHEAD = 2
 """Batches read and decoded beyond the one that the consumer holds."""
 
+_NO_PICTURE = torch.empty(3, 0, 0, dtype=torch.uint8)
+
 
 class Reject(NamedTuple):
     """One row of the rejects table."""
@@ -51,6 +53,8 @@ class Batch:
         widths: int32 [batch_size], likewise.
         rejects: the images of this batch that could not be used, in order.
         rows: the batch's slice of the image list, rejects included.
+        pictures: uint8 [3, H, W] by slot, the decoded pictures, not resized; [3, 0, 0] for a
+            reject. Empty unless the loader keeps them.
     """
 
     frames: torch.Tensor
@@ -60,6 +64,15 @@ class Batch:
     widths: torch.Tensor
     rejects: tuple[Reject, ...]
     rows: pa.Table
+    pictures: tuple[torch.Tensor, ...] = ()
+
+
+class _Loaded(NamedTuple):
+    """What a decoder says of the frame that it filled."""
+
+    height: int
+    width: int
+    picture: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,8 @@ class _Pending:
     frames: torch.Tensor
     rows: pa.Table
     images: list[ImageRow]
-    done: list[Future[tuple[int, int] | Reject]]
+    done: list[Future[_Loaded | Reject]]
+    keep_pictures: bool
 
     def cancel(self) -> None:
         for each in self.done:
@@ -81,15 +95,21 @@ class _Pending:
         image_ids = torch.full((size,), -1, dtype=torch.int64)
         heights, widths = torch.zeros(2, size, dtype=torch.int32)
         rejects = []
+        pictures: list[torch.Tensor] = []
         for slot, (image, done) in enumerate(zip(self.images, self.done, strict=True)):
             image_ids[slot] = image.image_id
             result = done.result()
             if isinstance(result, Reject):
                 rejects.append(result)
+                pictures.append(_NO_PICTURE)
             else:
                 valid[slot] = True
-                heights[slot], widths[slot] = result
-        return Batch(self.frames, valid, image_ids, heights, widths, tuple(rejects), self.rows)
+                heights[slot], widths[slot] = result.height, result.width
+                pictures.append(result.picture)
+        kept = tuple(pictures) if self.keep_pictures else ()
+        return Batch(
+            self.frames, valid, image_ids, heights, widths, tuple(rejects), self.rows, kept
+        )
 
 
 class ImageLoader:
@@ -103,6 +123,8 @@ class ImageLoader:
         data: for ``max_pixels``.
         batch_size: slots per batch.
         threads: images in work at once.
+        keep_pictures: hand out the decoded pictures too; as many as there are slots are in memory,
+            `BATCHES_AHEAD` + 1 times.
     """
 
     def __init__(
@@ -113,11 +135,13 @@ class ImageLoader:
         data: DatasetSpec,
         batch_size: int,
         threads: int,
+        keep_pictures: bool = False,
     ) -> None:
         self._rows = rows
         self._preprocess = preprocess
         self._max_pixels = data.max_pixels
         self._batch_size = batch_size
+        self._keep_pictures = keep_pictures
         self._parquet = ParquetImages()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._ahead: tuple[Shard, deque[_Pending]] | None = None
@@ -200,12 +224,10 @@ class ImageLoader:
                 zip(images, frames[: len(images)], strict=True), start
             )
         ]
-        return _Pending(frames, rows, images, done)
+        return _Pending(frames, rows, images, done, self._keep_pictures)
 
-    def _load(
-        self, image: ImageRow, frame: torch.Tensor, *, excluded: bool
-    ) -> tuple[int, int] | Reject:
-        """Fill ``frame`` (uint8 [3, S, S]); the picture's height and width as shown."""
+    def _load(self, image: ImageRow, frame: torch.Tensor, *, excluded: bool) -> _Loaded | Reject:
+        """Fill ``frame`` (uint8 [3, S, S]); the picture's size as shown, and itself if kept."""
         if excluded:
             return Reject(image.image_id, image.uri, "kills_worker", REJECT_REASONS["kills_worker"])
         try:
@@ -213,7 +235,8 @@ class ImageLoader:
             frame.copy_(to_frame(pixels, self._preprocess))
         except ImageRejectedError as error:
             return Reject(image.image_id, image.uri, error.reason, error.detail)
-        return pixels.shape[-2], pixels.shape[-1]
+        height, width = pixels.shape[-2:]
+        return _Loaded(height, width, pixels if self._keep_pictures else _NO_PICTURE)
 
 
 def _drop(batches: deque[_Pending]) -> None:

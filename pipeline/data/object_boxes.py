@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.data.discover import absolute, join_relative
 from pipeline.data.parquet_images import open_parquet
+from pipeline.data.preprocess import framing
 from pipeline.data.sources.csv import header, text_columns
 from pipeline.io import objects
 from pipeline.io.browse import kind_of
@@ -111,25 +112,14 @@ def in_frame(
         size: height and width of the picture.
         preprocess: short side to ``resize_px``, then the centre ``crop_px``.
     """
-    resized = size
-    if preprocess.resize_px is not None:
-        short, long = sorted(size)
-        sides = (preprocess.resize_px, int(preprocess.resize_px * long / short))
-        resized = sides if size[0] <= size[1] else sides[::-1]
-    # The long side is cut to whole pixels, so its own ratio is a little smaller.
+    resized, (top, left) = framing(size, preprocess)
     down, across = (new / old for new, old in zip(resized, size, strict=True))
-    top, left = (_cut(side, preprocess.crop_px) for side in resized)
     return (
         box.y0 * down - top,
         box.x0 * across - left,
         box.y1 * down - top,
         box.x1 * across - left,
     )
-
-
-def _cut(side: int, crop_px: int) -> int:
-    """Where torchvision's centre crop begins; before the picture where that is smaller."""
-    return -((crop_px - side) // 2) if side < crop_px else round((side - crop_px) / 2.0)
 
 
 def _manifest_columns(url: str) -> list[list[object]]:

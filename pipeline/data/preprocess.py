@@ -5,6 +5,8 @@ Bit for bit what torchvision's `ImageClassification` preset computes (with ``val
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torchvision.transforms import InterpolationMode, functional
 
@@ -20,6 +22,36 @@ _INTERPOLATIONS = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
 }
+
+
+class Framing(NamedTuple):
+    """Where the input frame lies in a picture.
+
+    Attributes:
+        size: height and width of the resized picture, in pixels.
+        corner: row and column of it at which the frame begins; below 0 where the picture is smaller
+            than the frame.
+    """
+
+    size: tuple[int, int]
+    corner: tuple[int, int]
+
+
+def framing(size: tuple[int, int], spec: PreprocessSpec) -> Framing:
+    """What `to_frame` does with a picture of that height and width."""
+    resized = size
+    if spec.resize_px is not None:
+        short, long = sorted(size)
+        # The long side is cut to whole pixels, so its own ratio is a little smaller.
+        sides = (spec.resize_px, int(spec.resize_px * long / short))
+        resized = sides if size[0] <= size[1] else sides[::-1]
+    top, left = (_cut(side, spec.crop_px) for side in resized)
+    return Framing(resized, (top, left))
+
+
+def _cut(side: int, crop_px: int) -> int:
+    """Where torchvision's centre crop begins; before the picture where that is smaller."""
+    return -((crop_px - side) // 2) if side < crop_px else round((side - crop_px) / 2.0)
 
 
 def to_frame(pixels: torch.Tensor, spec: PreprocessSpec) -> torch.Tensor:

@@ -36,12 +36,14 @@ class ImageStage(ModelStage):
         can_exclude: the loader rejects an image that kills its worker.
         keeps_rejects: an image that cannot be used is left to `batch`; else it is an error, since
             the scan could use it.
+        keeps_pictures: batches come with the decoded pictures, `Batch.pictures`.
         unreadable: what that error says of the image, and the way out.
     """
 
     items: ClassVar[str] = "images"
     can_exclude: ClassVar[bool] = True
     keeps_rejects: ClassVar[bool] = False
+    keeps_pictures: ClassVar[bool] = False
     unreadable: ClassVar[tuple[str, str]] = ("was scanned", "put it back, or choose other images")
 
     @property
@@ -77,6 +79,7 @@ class ImageStage(ModelStage):
             data=self.source.data,
             batch_size=self.batch_size,
             threads=self.resources.decode_threads,
+            keep_pictures=self.keeps_pictures,
         )
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> StageOutput:

@@ -74,7 +74,7 @@ class ProjectStage(ImageStage):
         """Build the deconvnet, and read the index."""
         layers = tuple(network.layer(name) for name in self.layers)
         self._projector = Projector(network, layers, self.spec.rule)
-        self._index = _read_index(self.source.run, self.layers, self.spec.units)
+        self._index = _read_index(self.source.run, self.layers, self.spec)
         sizes = self._index["value"].abs().groupby(self._index["layer"], sort=False)
         self._usual = {str(layer): float(size) for layer, size in sizes.median().items()}
         self._encoders = ThreadPoolExecutor(self.resources.decode_threads)
@@ -169,9 +169,9 @@ class ProjectStage(ImageStage):
         return projection_png(signal.float().cpu().numpy(), self.spec.picture_px)
 
 
-def _read_index(run: str, layers: tuple[str, ...], units: str | None) -> pd.DataFrame:
+def _read_index(run: str, layers: tuple[str, ...], spec: ProjectSpec) -> pd.DataFrame:
     source = open_run(run)
-    filters = within_units(units)
+    filters = within_units(spec.units, spec.top)
     found = [
         source.table("top_patches", job="scan", layer=name, filters=filters) for name in layers
     ]

@@ -82,6 +82,11 @@ class JobFolder:
         return join(self.url, path)
 
 
+def checkpoint_run(run: str, checkpoint: str) -> str:
+    """The run's folder of a checkpoint of the run's network: ``RUN/checkpoints/epoch08``."""
+    return join(run, "checkpoints", checkpoint)
+
+
 def only_file(table: str) -> str:
     """The file of a table that has one: ``units.parquet``."""
     return f"{table}.parquet"

@@ -33,16 +33,20 @@ Filters: TypeAlias = (
 """What `pyarrow.parquet.read_table` takes as ``filters``."""
 
 
-def within_units(units: str | None) -> Filters | None:
-    """Rows of these units, as a filter of `Run.table`.
+def within_units(units: str | None, top: int | None = None) -> Filters | None:
+    """Rows of these units and ranks, as a filter of `Run.table`; None: there is nothing to filter.
 
     Args:
-        units: a `schemas.values.UnitRange`; None: all, so that there is nothing to filter.
+        units: a `schemas.values.UnitRange`; None: all.
+        top: only ranks up to this, from 1; None: all.
     """
-    if units is None:
-        return None
-    first, last = bounds(units)
-    return [("unit", ">=", first), ("unit", "<=", last)]
+    chosen: list[tuple[str, str, object]] = []
+    if units is not None:
+        first, last = bounds(units)
+        chosen += [("unit", ">=", first), ("unit", "<=", last)]
+    if top is not None:
+        chosen.append(("rank", "<=", top))
+    return chosen or None
 
 
 def open_run(url: str) -> Run:

@@ -15,6 +15,8 @@ JOBS: dict[str, JobInfo] = {
         "correspond",
         "saliency",
         "class-models",
+        "evolve",
+        "invariance",
         "gallery",
     )
 }

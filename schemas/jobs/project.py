@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from schemas.flags import Flag
 from schemas.job_info import JobInfo
 from schemas.specs import LayerSelection, RunSpec, ScannedLayers
 from schemas.tables import BOX, IMAGE_ID, LAYER, UNIT, Column, Table
 from schemas.values import BatchSize, Side, UnitRange
+
+ProjectionRule = Annotated[
+    Literal["deconvnet", "guided", "gradient"],
+    Flag(metavar="deconvnet|guided|gradient"),
+    Field(
+        description="what happens to the backward signal at a rectifier; gradient works for "
+        "every activation function"
+    ),
+]
 
 
 class ProjectSpec(RunSpec):
@@ -20,13 +29,10 @@ class ProjectSpec(RunSpec):
     units: Annotated[UnitRange | None, Flag(metavar="UNITS")] = Field(
         default=None, description="a unit or a range, 0-63; null: all"
     )
-    rule: Annotated[
-        Literal["deconvnet", "guided", "gradient"], Flag(metavar="deconvnet|guided|gradient")
-    ] = Field(
-        default="deconvnet",
-        description="what happens to the backward signal at a rectifier; gradient works for "
-        "every activation function",
+    top: Annotated[PositiveInt | None, Flag(metavar="K")] = Field(
+        default=None, le=100, description="only the K strongest patches per unit; null: all"
     )
+    rule: ProjectionRule = "deconvnet"
     tolerance: float = Field(
         default=1e-3,
         gt=0,

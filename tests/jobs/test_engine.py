@@ -204,6 +204,65 @@ def test_run_does_what_is_left_and_tells_what_was_done(
     assert (end["done"], end["total"]) == (10, 10)
 
 
+@pytest.fixture
+def needed(monkeypatch: pytest.MonkeyPatch) -> list[SquareSpec]:
+    """What the job ``cube`` asks for: squares in two folders, the second in a folder of the first.
+
+    It notes what it was given, and that the first was published when it asked for the second.
+    """
+    asked: list[SquareSpec] = []
+
+    def needs(spec: CubeSpec) -> Iterator[JobSpec]:
+        for name in ("a", "b"):
+            assert all(store_of(before).published() for before in asked)
+            asked.append(SquareSpec(out=f"{spec.out}/{name}"))
+            yield asked[-1]
+
+    def plan(spec: CubeSpec) -> Work:
+        assert all(store_of(before).published() for before in asked)
+        work: Work = sys.modules["jobs.square"].plan(spec)
+        return work
+
+    info = JobInfo("cube", CubeSpec, "Cube.", "unitscope cube", tables=(SQUARES,))
+    monkeypatch.setitem(JOBS, "cube", info)
+    module = SimpleNamespace(needs=needs, plan=plan)
+    monkeypatch.setitem(sys.modules, "jobs.cube", module)
+    return asked
+
+
+class CubeSpec(SquareSpec):
+    """Builds on squares."""
+
+
+def test_run_finishes_what_a_job_needs_one_after_another_and_tells(
+    tmp_path: Path, needed: list[SquareSpec], done: list[int], capsys: pytest.CaptureFixture[str]
+):
+    spec = CubeSpec(out=str(tmp_path / "run"))
+
+    engine.run(spec)
+
+    assert [one.out for one in needed] == [f"{spec.out}/a", f"{spec.out}/b"]
+    assert done == [0, 1, 2, 3] * 3
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unitscope")]
+    assert told == [f"unitscope: cube needs square in {spec.out}/{name}" for name in "ab"]
+
+
+def test_run_again_does_not_do_again_what_a_job_needs(
+    tmp_path: Path, needed: list[SquareSpec], done: list[int], capsys: pytest.CaptureFixture[str]
+):
+    spec = CubeSpec(out=str(tmp_path / "run"))
+    engine.run(SquareSpec(out=f"{spec.out}/a"))
+    done.clear()
+
+    capsys.readouterr()
+    first = engine.run(spec)
+    assert done == [0, 1, 2, 3] * 2
+    assert engine.run(spec) == first
+    assert (done, len(needed)) == ([0, 1, 2, 3] * 2, 4)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unitscope")]
+    assert told == [f"unitscope: cube needs square in {spec.out}/b"]
+
+
 def test_report_counts_and_says_how_to_go_on_and_that_it_was_done(spec: SquareSpec):
     first, again = engine.run_and_report(spec), engine.run_and_report(spec)
 

@@ -20,6 +20,7 @@ from schemas.flags import BoundFlag, flags_of
 from schemas.jobs import JOBS
 from schemas.jobs.scan import ScanSpec
 from schemas.specs import Spec
+from tests import evolving
 from tests.tiny_pictures import draw
 from tests.wrong_values import BESIDE, SHARED
 
@@ -29,7 +30,7 @@ WRONG = SHARED | {
 }
 COMMAND = get_command(app)
 FLAGS = {name: flags_of(info.spec) for name, info in JOBS.items()}
-FREE = {"arch", "weights", "uri", "out", "boxes", "ray_address"}
+FREE = {"arch", "weights", "uri", "out", "boxes", "checkpoints", "ray_address"}
 """Fields of any text but none at all."""
 
 
@@ -72,6 +73,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     ant = draw(folder / "pictures" / "ants", 1)[0]
     bee = draw(folder / "pictures" / "bees", 1)[0]
+    evolving.write(folder / "weights")
     boxes = [f"{picture},nose,2,2,9,9\n" for picture in (ant, bee)]
     (folder / "parts.csv").write_text(f"path,part,y0,x0,y1,x1\n{''.join(boxes)}")
     threads = torch.get_num_threads()
@@ -96,6 +98,8 @@ def _refused(home: Path, job: str, *arguments: str) -> str:
         words += ["--set", "preprocess={resize_px: null, crop_px: 24}"]
     if job == "correspond":
         words += ["--boxes", str(home / "parts.csv")]
+    if job == "evolve":
+        words += ["--checkpoints", str(home / "weights" / "*.safetensors")]
     if job != "gallery":
         words.append("--local")
     before = sorted(home.rglob("*"))

@@ -142,6 +142,21 @@ def test_project_of_some_units_draws_only_these(run: Path):
     assert set(drawn["unit"]) == {2, 3}
 
 
+def test_project_of_the_strongest_draws_these_and_says_so(run: Path):
+    manifest = engine.run(_spec(run, top=2, units="2-3"))
+
+    drawn = open_run(str(run)).table("projections")
+    assert set(drawn["rank"]) == {1, 2}
+    assert set(drawn["unit"]) == {2, 3}
+    assert manifest.identity["top"] == 2
+    with pytest.raises(PlanMismatchError, match="top: 2 -> absent"):
+        engine.run(_spec(run, units="2-3"))
+
+
+def test_project_of_all_ranks_has_the_identity_of_earlier_releases(run: Path):
+    assert "top" not in engine.run(_spec(run, units="2")).identity
+
+
 def test_project_of_an_unknown_layer_lists_near_names(run: Path):
     with pytest.raises(LayerError, match="relu2"):
         engine.run(_spec(run, layers={"include": ["relu22"]}))

@@ -26,6 +26,7 @@ class Outer(Spec):
     local: Annotated[bool, Flag(panel="Where it runs")] = Field(default=False, description="here")
     weights: Annotated[str, Path(lambda text: None if text == "random" else text)] = "random"
     boxes: Annotated[str, Path()] | None = None
+    files: Annotated[tuple[str, ...], Path()] = ()
     run: Annotated[str, Flag(panel="Arguments"), Path()] = Field(description="the run")
 
 
@@ -57,6 +58,8 @@ def test_paths_are_the_marked_values_that_name_one():
     spec = Outer(run="runs/a", weights="random", boxes="b.csv")
 
     assert list(paths_of(spec)) == [("boxes", "b.csv"), ("run", "runs/a")]
+    several = Outer(run="r", weights="random", files=("a.pth", "b.pth"))
+    assert [place for _, place in paths_of(several)] == ["a.pth", "b.pth", "r"]
     assert list(paths_of(Outer(run="r", weights="w.pth"))) == [("weights", "w.pth"), ("run", "r")]
 
 

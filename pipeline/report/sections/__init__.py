@@ -15,6 +15,8 @@ _FOUND: list[Section] = [
         "correspond",
         "saliency",
         "class_models",
+        "evolve",
+        "invariance",
     )
 ]
 SECTIONS: dict[str, Section] = {section.name: section for section in _FOUND}

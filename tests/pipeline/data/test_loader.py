@@ -49,13 +49,16 @@ def images(tmp_path: Path) -> pa.Table:
     return number_rows(list_rows(uris))
 
 
-def make(images: pa.Table, threads: int = 2, batch_size: int = 4) -> ImageLoader:
+def make(
+    images: pa.Table, threads: int = 2, batch_size: int = 4, *, keep_pictures: bool = False
+) -> ImageLoader:
     return ImageLoader(
         lambda start, stop: images.slice(start, stop - start),
         preprocess=SPEC,
         data=DatasetSpec(uri="unused"),
         batch_size=batch_size,
         threads=threads,
+        keep_pictures=keep_pictures,
     )
 
 
@@ -249,3 +252,18 @@ def test_close_ends_the_threads(images: pa.Table):
     assert not any(thread.is_alive() for thread in its_own)
     with pytest.raises(RuntimeError):
         next(loader.batches(SHARD))
+
+
+def test_batches_hold_the_decoded_pictures_only_where_they_are_kept(images: pa.Table):
+    with make(images) as loader, make(images, keep_pictures=True) as keeping:
+        plain, kept = list(loader.batches(SHARD)), list(keeping.batches(SHARD))
+
+    assert same(plain, kept)
+    assert {batch.pictures for batch in plain} == {()}
+    for batch in kept:
+        assert len(batch.pictures) == batch.rows.num_rows
+        for slot, picture in enumerate(batch.pictures):
+            size = (int(batch.heights[slot]), int(batch.widths[slot]))
+            assert picture.shape == (3, *size)
+            if batch.valid[slot]:
+                assert torch.equal(to_frame(picture, SPEC), batch.frames[slot])

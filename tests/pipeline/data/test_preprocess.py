@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
 from pipeline.data.decode import decode
-from pipeline.data.preprocess import normalise, to_frame
+from pipeline.data.preprocess import framing, normalise, to_frame
 from schemas.errors import ImageRejectedError
 from schemas.specs import PreprocessSpec
 
@@ -119,3 +119,22 @@ def test_normalise_on_a_gpu_is_near_the_cpu():
     torch.testing.assert_close(
         normalise(frames.cuda(), SPEC, torch.float32).cpu(), normalise(frames, SPEC, torch.float32)
     )
+
+
+@pytest.mark.parametrize("resize_px", [None, 16, 21])
+@pytest.mark.parametrize("size", [(16, 40), (33, 17), (64, 90), (7, 9)])
+def test_framing_says_where_the_frame_lies(size: tuple[int, int], resize_px: int | None):
+    spec = PreprocessSpec(resize_px=resize_px, crop_px=12, interpolation="nearest")
+    (height, width), corner = framing(size, spec)
+    # Every pixel holds its own row and column of the resized picture, from 1.
+    rows = torch.arange(height)[:, None].expand(height, width) + 1
+    columns = torch.arange(width)[None, :].expand(height, width) + 1
+    resized = torch.stack([rows, columns, rows]).to(torch.uint8)
+
+    frame = to_frame(resized, spec.model_copy(update={"resize_px": None})).int()
+
+    for axis, (side, begin) in enumerate(zip((height, width), corner, strict=True)):
+        seen = frame[axis].amax(dim=1 - axis)
+        wanted = [place + begin + 1 for place in range(12)]
+        assert seen.tolist() == [at if 1 <= at <= side else 0 for at in wanted]
+    assert to_frame(noise(*size), spec).shape == (3, 12, 12)

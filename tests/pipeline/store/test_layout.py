@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.store.layout import (
     JobFolder,
+    checkpoint_run,
     layer_file,
     layer_stem,
     may_hold_layer,
@@ -35,6 +36,10 @@ def test_job_folder_relative_and_at_are_inverse():
 
     assert folder.relative(url) == "units/all.parquet"
     assert folder.at("units/all.parquet") == url
+
+
+def test_runs_of_checkpoints_stand_below_the_run():
+    assert checkpoint_run("s3://b/a/", "epoch08") == "s3://b/a/checkpoints/epoch08"
 
 
 def test_files_of_a_table_are_named_by_it_and_by_their_number():

@@ -19,7 +19,7 @@ import pytest
 from pipeline.io import objects
 from pipeline.store import JobFolder, open_run
 from pipeline.store.layout import layer_file
-from pipeline.store.run import TableFiles
+from pipeline.store.run import TableFiles, within_units
 from schemas.errors import (
     LayerError,
     NotPublishedError,
@@ -79,6 +79,15 @@ def test_read_of_one_unit_fetches_a_small_share_of_the_bytes(files: TableFiles, 
 
     assert (rows["layer"].to_pylist(), rows["unit"].to_pylist()) == (["b"], [12_345])
     assert sum(fetched) < sum(record.bytes for record in files.records) / 4
+
+
+def test_within_units_filters_by_what_is_given():
+    units = [("unit", ">=", 3), ("unit", "<=", 5)]
+
+    assert within_units(None) is None
+    assert within_units("3-5") == units
+    assert within_units("3-5", 2) == [*units, ("rank", "<=", 2)]
+    assert within_units(None, 1) == [("rank", "<=", 1)]
 
 
 def test_read_of_some_columns_has_these_only(files: TableFiles):

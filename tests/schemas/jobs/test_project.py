@@ -24,6 +24,7 @@ WRONG: dict[str, Wrong] = {
         "a": "0-63", "-3": "0-63", "9-3": "3-9", "[3]": TEXT, "77-80": "choices: 0 to 7",
         f'"{HUGE}"': "0-63",
     },
+    "top": COUNT | {"101": BELOW},
     "rule": {"deconv": "deconvnet, guided, gradient"},
     "tolerance": {"0": ABOVE, ".inf": FINITE, ".nan": "", "x": "valid number", "true": SWITCH},
     "batch_size": COUNT | {"65537": BELOW},

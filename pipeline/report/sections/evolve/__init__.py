@@ -1,0 +1,1 @@
+"""The units of a network through checkpoints of its training (ZF fig. 4)."""

@@ -1,0 +1,1 @@
+"""Invariance to moves of the picture: curves per transform and layer, and the moved pictures."""
