@@ -64,11 +64,13 @@ class UnitNote:
         title: what it is.
         words: a line or two.
         pictures: a few; a page is loaded with none of them until its unit is opened.
+        page: where more of it stands, relative to the gallery; empty: nowhere.
     """
 
     title: str
     words: str
     pictures: tuple[NotePicture, ...] = ()
+    page: str = ""
 
 
 @dataclass(frozen=True)

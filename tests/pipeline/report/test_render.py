@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from pipeline.report.contact_sheet import SheetShape
 from pipeline.report.overview import Overview, overview_html
 from pipeline.report.render import fragment, static_files
-from pipeline.report.section import Summary
+from pipeline.report.section import NotePicture, Summary, UnitNote
+from pipeline.report.sections.units.classes import ClassBar, UnitClasses
 from pipeline.report.sections.units.histogram import Histogram
 from pipeline.report.sections.units.page_data import (
     LayerFacts,
@@ -34,8 +35,8 @@ FACTS = LayerFacts(
     "9 x 9 px", ("a note",),
 )  # fmt: skip
 CARDS = (
-    UnitCard(0, "12", "5%", 12.0, 0.05, False, "sheets/a/00000.webp", 9),
-    UnitCard(1, "", "0%", -1e39, 0.0, True, None, 0),
+    UnitCard(0, "12", "5%", 12.0, 0.05, False, "sheets/a/00000.webp", 9, 0.5),
+    UnitCard(1, "", "0%", -1e39, 0.0, True, None, 0, -1.0),
 )
 SHAPE = SheetShape(64, paired=True)
 LAYER = LayerPage(FACTS, SHAPE, CARDS, FACTS, FACTS, "unitscope project r")
@@ -88,7 +89,9 @@ def test_pages_any_text_stays_text(payload: str):
 def test_details_js_is_one_call_with_json_that_could_stand_in_a_page(payload: str):
     patch = PatchDetail(payload, payload, payload, payload)
     histogram = Histogram("M0 0", ((1.0, payload),), 3)
-    detail = UnitDetail("1", "2", "3", "4", "5", "", histogram, (patch,))
+    classes = UnitClasses((ClassBar(payload, "9", 100.0),), payload, 1.0)
+    note = UnitNote(payload, payload, (NotePicture(payload, 1, 1, payload, payload),), payload)
+    detail = UnitDetail("1", "2", "3", "4", "5", "", histogram, (patch,), classes, (note,))
     script = details_js([detail])
     body = script.removeprefix("unitscopeDetails(").removesuffix(");\n")
     assert len(body) == len(script) - len("unitscopeDetails();\n")
@@ -99,6 +102,8 @@ def test_details_js_is_one_call_with_json_that_could_stand_in_a_page(payload: st
         {"value": payload, "class_name": payload, "image": payload, "box": payload}
     ]
     assert read["histogram"]["ticks"] == [[1.0, payload]]
+    assert (read["classes"]["words"], read["classes"]["bars"][0]["name"]) == (payload, payload)
+    assert read["notes"][0] == asdict(note) | {"pictures": [asdict(note.pictures[0])]}
 
 
 @pytest.mark.parametrize("page", [layer_html(LAYER), overview_html(OVERVIEW)])

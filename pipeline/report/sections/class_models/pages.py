@@ -160,6 +160,7 @@ def _note(rows: pd.DataFrame, place: int, frame_px: int) -> UnitNote:
         title="What raises it most",
         words="Found by gradient ascent from faint noise; no image of the data set is in it.",
         pictures=tuple(pictures),
+        page=page,
     )
 
 

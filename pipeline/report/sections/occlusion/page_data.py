@@ -27,6 +27,9 @@ from pipeline.report.sections.occlusion.captions import (
 from pipeline.report.sections.occlusion.heatmaps import ClassColours
 from pipeline.report.sections.occlusion.reader import Occluded, WindowMap
 
+OCCLUSIONS = "occlusion.html"
+"""The page of all occluded images, relative to the gallery."""
+
 
 @dataclass(frozen=True)
 class WindowRow:

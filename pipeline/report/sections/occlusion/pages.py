@@ -28,6 +28,7 @@ from pipeline.report.sections.occlusion.heatmaps import (
     projection_in_frame,
 )
 from pipeline.report.sections.occlusion.page_data import (
+    OCCLUSIONS,
     OcclusionCard,
     OcclusionIndex,
     OcclusionPage,
@@ -52,7 +53,6 @@ from schemas.secrets import mask
 
 IMAGES_AT_ONCE = 16
 
-OCCLUSIONS = "occlusion.html"
 PAPER_IMAGES = 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.report.formats import counted, three_digits
 from pipeline.report.section import NotePicture, Row, UnitNote
-from pipeline.report.sections.occlusion.page_data import activity_file, page_name
+from pipeline.report.sections.occlusion.page_data import OCCLUSIONS, activity_file, page_name
 from pipeline.store.run import Run
 
 _SHOWN = 6
@@ -32,6 +32,7 @@ def occlusion_notes(run: Run, layer: str, frame_px: int) -> dict[int, UnitNote]:
             words=f"It was the strongest map of {counted(len(own), 'image')} of the {all_images:,} "
             f"that were occluded{few}. Dark: where a window lowers the map's total activity.",
             pictures=tuple(_picture(row, frame_px) for row in own.head(_SHOWN).to_dict("records")),
+            page=OCCLUSIONS,
         )
     return notes
 

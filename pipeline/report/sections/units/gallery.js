@@ -161,6 +161,7 @@
   function noteSection(note) {
     const section = byId("note").content.cloneNode(true);
     fill(section, note);
+    if (note.page) section.querySelector("h3 a").href = above(note.page);
     section.querySelector("ul").replaceChildren(...note.pictures.map(toldItem));
     return section;
   }

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.report.pictures import SCALE
-from pipeline.report.sections.occlusion.pages import IMAGES_AT_ONCE, OCCLUSIONS
+from pipeline.report.sections.occlusion.page_data import OCCLUSIONS
+from pipeline.report.sections.occlusion.pages import IMAGES_AT_ONCE
 from tests import made_up_run
 from tests.gallery_pages import Elements, files_of, write_pages
 from tests.headless import opened

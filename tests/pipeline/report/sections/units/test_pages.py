@@ -189,7 +189,8 @@ def test_write_page_in_a_browser_shows_all_that_is_known_of_a_unit(tmp_path: Pat
     dialog = dom[dom.index("<dialog") : dom.index("</dialog>")]
     elements = Elements(dialog)
     links = [attrs.get("href") for tag, attrs in elements.found if tag == "a"]
-    assert links == ["#unit-0", "../occlusion/000002.html", "../occlusion/000030.html"]
+    pages = ["occlusion.html", "occlusion/000002.html", "occlusion/000030.html"]
+    assert links == ["#unit-0", *(f"../{name}" for name in pages)]
     sources = [attrs["src"] for tag, attrs in elements.found if tag == "img"]
     assert sources == [f"../occlusion/{image:06d}-0-activity.webp" for image in (2, 30)]
     assert all((tmp_path / "pages" / "layers" / str(source)).is_file() for source in sources)

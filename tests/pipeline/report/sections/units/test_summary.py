@@ -14,7 +14,7 @@ from tests import made_up_run
 
 def _card(unit: int, *, dead: bool = False) -> UnitCard:
     sheet = None if dead else f"{unit}.webp"
-    return UnitCard(unit, "1", "1%", 1.0, 0.01, dead, sheet, 9)
+    return UnitCard(unit, "1", "1%", 1.0, 0.01, dead, sheet, 9, 0.5)
 
 
 def _strip(units: int, dead: int, *, paired: bool) -> LayerStrip:
