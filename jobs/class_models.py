@@ -63,10 +63,17 @@ def plan(spec: ClassModelsSpec, scan: PublishedScan) -> Work:
 
 
 def summary(spec: ClassModelsSpec, manifest: Manifest) -> Summary:
-    """How many were made."""
-    made = manifest.counts["targets"]
+    """How many were made, and how many are of nothing."""
+    made, missed = manifest.counts["targets"], manifest.counts["missed"]
+    warning = (
+        f"{missed:,} of {made:,} images miss their target: its value did not rise, or the network "
+        "calls the image another class; a smaller --l2, a larger --rate or more --steps may reach "
+        "it"
+    )
     return Summary(
-        f"{made:,} images of classes and units", f"unitscope gallery {shlex.quote(spec.run)}"
+        f"{made:,} images of classes and units",
+        f"unitscope gallery {shlex.quote(spec.run)}",
+        (warning,) if missed else (),
     )
 
 

@@ -184,6 +184,7 @@ def steps(files: Files, *, local: bool) -> list[list[str]]:
     return [
         ["scan", *model, "--data", str(files.manifest), "--out", files.out, *where],
         ["project", files.out, *where],
+        ["filters", files.out, *where],
         ["gallery", files.out],
     ]
 
@@ -253,6 +254,8 @@ def last_words(files: Files, units: list[ChosenUnit]) -> str:
         "Try next",
         *_activation(),
         f"  unitscope show {out} --layer relu3 -o relu3.png",
+        f"  unitscope show {out} --figure 2 -o figure2.pdf",
+        f"  unitscope show {out} --filters relu1 -o filters.png",
         f"  unitscope layers --arch {ARCH} --weights {shlex.quote(str(files.weights))} --all",
         "  unitscope scan --arch YOURS --weights FILE --data FOLDER --out runs/mine",
     ]

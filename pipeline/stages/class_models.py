@@ -122,7 +122,7 @@ class ClassModelsStage(ModelStage):
             "models": pa.Table.from_pylist(models, schema=MODELS.schema),
             "ascent": pa.Table.from_pylist(ascents, schema=ASCENT.schema),
         }
-        return StageOutput(tables, {self.items: len(rows)})
+        return StageOutput(tables, {self.items: len(rows), "missed": sum(map(_missed, models))})
 
     def _find(self, targets: list[Target]) -> _Found:
         spec, frame_px = self.spec, self.source.preprocess.crop_px
@@ -242,3 +242,9 @@ def _input_colour(value: int, spec: PreprocessSpec) -> Colour:
 def _values(run: Raised, images: Tensor) -> Tensor:
     """What a run gives for images, float64, on the CPU."""
     return run(images.contiguous(memory_format=torch.channels_last)).double().cpu()
+
+
+def _missed(model: dict[str, Any]) -> bool:
+    """Whether the value did not rise, or the network calls the picture of a class another one."""
+    other = model["predicted"] is not None and model["predicted"] != model["unit"]
+    return other or not model["score_end"] > model["score_start"]

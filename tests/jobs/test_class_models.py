@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,12 @@ def test_class_models_are_the_same_whatever_the_shards(
     assert manifest.counts["shards"] == 1
     for table in ("models", "ascent"):
         assert digests(run / "class-models" / table) == digests(other / "class-models" / table)
+
+
+def test_class_models_that_miss_their_target_are_said(run: Path):
+    report = engine.run_and_report(_spec(run, classes=["0-4"], l2=1e6))
+    [warning] = report.warnings
+    assert re.match(r"[1-5] of 5 images miss their target: .* a smaller --l2", warning)
 
 
 @pytest.fixture

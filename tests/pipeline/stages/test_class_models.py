@@ -57,6 +57,16 @@ def test_process_of_a_shard_gives_the_same_bytes_each_time(tmp_path: Path):
     assert _written(stage, stage.process(shard).tables) == first
 
 
+def test_process_counts_targets_whose_value_did_not_rise(tmp_path: Path):
+    # So heavy a penalty leaves the mean colour.
+    stage = _stage(tmp_path, l2=1e6)
+    done = stage.process(Shard(index=0, start=0, stop=5))
+    rows = done.tables["models"].to_pandas()
+    fell = ~(rows["score_end"] > rows["score_start"])
+    wrong = rows["predicted"].notna() & (rows["predicted"] != rows["unit"])
+    assert done.counts["missed"] == int((fell | wrong).sum()) > 0
+
+
 @pytest.mark.parametrize("basis", ["pixel", "fourier"])
 def test_process_of_a_target_does_not_depend_on_its_shard(tmp_path: Path, basis: str):
     stage = _stage(tmp_path, basis=basis, blur_px=0.5)
@@ -71,8 +81,9 @@ def test_process_of_a_target_does_not_depend_on_its_shard(tmp_path: Path, basis:
 def test_process_tells_of_each_target_what_it_answers_to(tmp_path: Path):
     stage = _stage(tmp_path, l2=1e-5)
     done = stage.process(Shard(index=0, start=0, stop=5))
-    assert done.counts == {"targets": 5}
     rows = done.tables["models"].to_pandas()
+    wrong = rows["predicted"].notna() & (rows["predicted"] != rows["unit"])
+    assert done.counts == {"targets": 5, "missed": int(wrong.sum())}
     assert rows["raised"].tolist() == ["conv1", "conv2", "conv2", "conv2", "fc"]
     assert (rows["score_end"] > rows["score_start"]).all()
     assert rows["p_target"].notna().tolist() == rows["predicted"].notna().tolist()
