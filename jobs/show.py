@@ -44,7 +44,8 @@ def show_command() -> Callable[..., None]:
     flags = {
         flag.field: parameter(figure, flag) for _, figure in figures for flag in flags_of(figure)
     }
-    papers = {info.paper: name for name, info in JOBS.items() if info.paper is not None}
+    named = [(info.paper, name) for name, info in JOBS.items() if info.paper is not None]
+    papers = dict(sorted(named))
 
     def show(*, run: str, out: str, paper: str | None, **given: Any) -> None:
         asked = {name: value for name, value in given.items() if value is not None}
@@ -63,7 +64,9 @@ def show_command() -> Callable[..., None]:
         "--figure",
         metavar="|".join(papers),
         rich_help_panel="What to draw",
-        help="A figure or table of Zeiler & Fergus 2013, composed of the run.",
+        help="A figure or table of Zeiler & Fergus 2013, composed of what a job published: "
+        + ", ".join(f"{figure} of {job}" for figure, job in papers.items())
+        + ".",
     )
     parameters = [
         RUN_ARGUMENT,

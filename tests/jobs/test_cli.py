@@ -345,7 +345,7 @@ def test_show_of_a_figure_of_the_paper_asks_for_the_job_that_it_is_of(
     assert _invoke("show", "r", "--figure", "7", "-o", "u.pdf").exit_code == 0
     assert seen == [("r", "occlude", None, "u.pdf")]
     unknown = _invoke("show", "r", "--figure", "3", "-o", "u.pdf")
-    assert (unknown.exit_code, unknown.stderr.count("choices: 2, 7, table1")) == (2, 1)
+    assert (unknown.exit_code, unknown.stderr.count("choices: 2, 4, 5, 6, 7, table1")) == (2, 1)
     both = _invoke("show", "r", "--figure", "7", "--occlusion", "3", "-o", "u.pdf")
     assert (both.exit_code, len(seen)) == (2, 1)
     assert "give no other picture with it" in both.stderr
