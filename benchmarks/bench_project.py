@@ -29,7 +29,7 @@ from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
 from pipeline.models.network import open_network
 from pipeline.stages.model_stage import prepare
-from pipeline.stages.project import shown_boxes
+from pipeline.stages.stored_pictures import shown_boxes
 from pipeline.store import open_run
 from schemas.jobs.scan import ScanSpec
 from schemas.manifest import Shard

@@ -7,13 +7,11 @@ shards nor workers.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pipeline.analysis.class_models.ascent import (
@@ -37,6 +35,7 @@ from pipeline.data.preprocess import normalise
 from pipeline.models.network import Network
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.stored_pictures import encode_png
 from schemas.arrays import Ints
 from schemas.jobs.class_models import ASCENT, MODELS, TARGET_LIST, ClassModelsSpec
 from schemas.manifest import Shard
@@ -161,6 +160,7 @@ class ClassModelsStage(ModelStage):
         is_class = layer.name == self._network.layers[-1].name
         box, p = found.boxes[place], found.p[place]
         picture = cut_out(found.frames[place], box)
+        pixels = picture.permute(1, 2, 0).numpy()
         return {
             **row,
             "raised": raised_layer(self._network, layer).name,
@@ -172,7 +172,7 @@ class ClassModelsStage(ModelStage):
             "steps_without_gradient": found.ended.stopped[place].item(),
             "jitter_px": self._ascent.jitter_of(found.fields[place]),
             **{column.name: int(edge) for column, edge in zip(BOX, box, strict=True)},
-            "picture": {"bytes": picture_png(picture, self.spec.picture_px), "path": None},
+            "picture": {"bytes": encode_png(pixels, self.spec.picture_px), "path": None},
         }
 
     def _curve(self, row: dict[str, Any], found: _Found, place: int) -> list[dict[str, Any]]:
@@ -211,18 +211,6 @@ def cut_out(frame: Tensor, box: Ints) -> Tensor:
     """Where a box, y0, x0, y1, x1, unclipped, and a frame [3, S, S] overlap: [3, height, width]."""
     [(y0, x0, y1, x1)] = _clipped([box], frame.shape[-1])
     return frame[:, y0:y1, x0:x1]
-
-
-def picture_png(pixels: Tensor, longest_px: int) -> bytes:
-    """A PNG of uint8 [3, height, width]; larger ones are reduced to a side, by averaging."""
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    if max(picture.size) > longest_px:
-        ratio = longest_px / max(picture.size)
-        width, height = (max(1, round(side * ratio)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BOX)
-    data = io.BytesIO()
-    picture.save(data, "PNG", compress_level=1)
-    return data.getvalue()
 
 
 def _clipped(boxes: list[Ints], frame_px: int) -> list[list[int]]:

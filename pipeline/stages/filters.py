@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from pipeline.analysis.filter_findings import Finding, LayerNumbers, findings
@@ -21,14 +19,11 @@ from pipeline.models.filters import Convolution, find_convolution, require_trace
 from pipeline.models.network import Network
 from pipeline.stages.contract import StageOutput
 from pipeline.stages.model_stage import ModelStage
+from pipeline.stages.stored_pictures import encode_png, scaled_pixels
 from pipeline.store import open_run
 from schemas.jobs.filters import CONVOLUTIONS, FILTER_LAYERS, FILTERS, FINDINGS, FiltersSpec
 from schemas.manifest import Shard
 from schemas.tables import Table
-
-ZERO = 128
-"""The pixel of a filter's picture that stands for 0."""
-_FULL = 127
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -223,12 +218,8 @@ def filter_png(values: Floats, *, colour: bool) -> tuple[bytes, float]:
         The PNG, and the scale: ``value = (pixel - 128) / 127 * scale``; all 128 and 0 where a
         value is not finite.
     """
-    drawn = values.transpose(1, 2, 0) if colour else values.mean(axis=0)
+    drawn = values if colour else values.mean(axis=0)
     if not np.isfinite(drawn).all():
         drawn = np.zeros_like(drawn)
-    scale = float(np.abs(drawn).max())
-    unit = drawn / scale if scale > 0 else drawn
-    pixels = np.ascontiguousarray(np.rint(ZERO + _FULL * unit).astype(np.uint8))
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "png", compress_level=1)
-    return data.getvalue(), scale
+    pixels, scale = scaled_pixels(drawn)
+    return encode_png(pixels), scale

@@ -6,7 +6,6 @@ passes of one shape: its rows depend on nothing but the picture and the plan.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from pipeline.data.loader import Batch
 from pipeline.data.moved_picture import MovedPicture
 from pipeline.models.network import Network
 from pipeline.stages.image_stage import ImageStage
+from pipeline.stages.stored_pictures import encode_png
 from schemas.arrays import Floats
 from schemas.jobs.invariance import MOVED_PICTURES, RESPONSES, InvarianceSpec
 from schemas.moves import TRANSFORMS, Move, Transform
@@ -206,10 +206,8 @@ def strip_places(count: int) -> list[int]:
 
 def strip_png(frames: Tensor) -> bytes:
     """Frames, uint8 [N, 3, S, S], side by side as a PNG of N * `STRIP_PX` by `STRIP_PX` pixels."""
-    strip = Image.new("RGB", (len(frames) * STRIP_PX, STRIP_PX))
-    for place, frame in enumerate(frames.permute(0, 2, 3, 1).contiguous().numpy()):
-        small = Image.fromarray(frame).resize((STRIP_PX, STRIP_PX), Image.Resampling.LANCZOS)
-        strip.paste(small, (place * STRIP_PX, 0))
-    data = io.BytesIO()
-    strip.save(data, "png", compress_level=1)
-    return data.getvalue()
+    small = [
+        np.asarray(Image.fromarray(frame).resize((STRIP_PX, STRIP_PX), Image.Resampling.LANCZOS))
+        for frame in frames.permute(0, 2, 3, 1).contiguous().numpy()
+    ]
+    return encode_png(np.concatenate(small, axis=1))

@@ -28,7 +28,7 @@ from pipeline.data.object_boxes import Boxes, ObjectBox, in_frame
 from pipeline.models.layer import Layer
 from pipeline.models.network import Network
 from pipeline.stages.image_stage import ImageStage
-from pipeline.stages.project import projection_png, shown_boxes
+from pipeline.stages.stored_pictures import encode_png, scaled_pixels, shown_boxes
 from schemas.arrays import Floats, Ints
 from schemas.errors import LayerError, TraceError
 from schemas.jobs.occlude import (
@@ -182,7 +182,8 @@ class OccludeStage(ImageStage):
         shown = shown_boxes(box[None], self.source.preprocess.crop_px)
         one = Targets(rows, units, ys, xs, torch.tensor([value]), shown)
         [signal] = self._projector.project(image, {self.layer: one})[self.layer].pictures
-        png, scale = projection_png(signal.float().cpu().numpy(), self.source.preprocess.crop_px)
+        pixels, scale = scaled_pixels(signal.float().cpu().numpy())
+        png = encode_png(pixels, self.source.preprocess.crop_px)
         return about | {"projection": {"bytes": png, "path": None}, "scale": scale}
 
 

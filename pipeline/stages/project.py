@@ -5,7 +5,6 @@ An activation that does not come out as the index has it is never drawn.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from pipeline.analysis.deconvnet.projector import Projected, Projector, Targets
@@ -24,6 +22,7 @@ from pipeline.data.loader import Batch
 from pipeline.models.crops import crop
 from pipeline.models.network import Network
 from pipeline.stages.image_stage import ImageStage
+from pipeline.stages.stored_pictures import encode_png, scaled_pixels, shown_boxes
 from pipeline.store import open_run, within_units
 from schemas.arrays import Ints
 from schemas.errors import DatasetError
@@ -32,7 +31,6 @@ from schemas.tables import Table
 
 _BOX = ["box_y0", "box_x0", "box_y1", "box_x1"]
 _OUTSIDE = 128
-_ZLIB_RUNS = 3  # zlib's Z_RLE
 
 
 def part_name(index: int) -> str:
@@ -163,10 +161,11 @@ class ProjectStage(ImageStage):
         return [drawn[place] for place in which.ravel()]
 
     def _draw_patch(self, frames: Tensor, key: Ints) -> bytes:
-        return _png(_patch(frames, int(key[0]), key[1:]), self.spec.picture_px)
+        return encode_png(_patch(frames, int(key[0]), key[1:]), self.spec.picture_px)
 
     def _draw(self, signal: Tensor) -> tuple[bytes, float]:
-        return projection_png(signal.float().cpu().numpy(), self.spec.picture_px)
+        pixels, scale = scaled_pixels(signal.float().cpu().numpy())
+        return encode_png(pixels, self.spec.picture_px), scale
 
 
 def _read_index(run: str, layers: tuple[str, ...], spec: ProjectSpec) -> pd.DataFrame:
@@ -178,50 +177,8 @@ def _read_index(run: str, layers: tuple[str, ...], spec: ProjectSpec) -> pd.Data
     return pd.concat(found, ignore_index=True)
 
 
-def shown_boxes(boxes: Ints, frame_px: int) -> Ints:
-    """What a picture shows: the box, or along an axis where it is larger than the frame, the frame.
-
-    Args:
-        boxes: int64 [n, 4], y0, x0, y1, x1, unclipped.
-        frame_px: side of the input frame.
-    """
-    shown = boxes.copy()
-    for low, high in ((0, 2), (1, 3)):
-        wide = shown[:, high] - shown[:, low] >= frame_px
-        shown[wide, low], shown[wide, high] = 0, frame_px
-    return shown
-
-
 def _patch(frames: Tensor, row: int, box: Ints) -> NDArray[np.uint8]:
     """What a box (y0, x0, y1, x1) shows of a frame, uint8 [height, width, 3]; grey outside."""
     starts = (torch.tensor([box[0]]), torch.tensor([box[1]]))
     size = (int(box[2] - box[0]), int(box[3] - box[1]))
     return crop(frames, (2, 3), starts, size, [row], fill=_OUTSIDE)[0].permute(1, 2, 0).numpy()
-
-
-def projection_png(signal: NDArray[np.float32], longest_px: int) -> tuple[bytes, float]:
-    """A projection as a PNG whose grey 128 is zero.
-
-    Args:
-        signal: [3, height, width]; one that is not finite, from weights that are not, is grey.
-        longest_px: larger pictures are reduced to this, by averaging.
-
-    Returns:
-        The PNG, and the scale: ``value = (pixel - 128) / 127 * scale``.
-    """
-    scale = float(np.abs(signal).max())
-    unit = signal / scale if 0 < scale < np.inf else np.zeros_like(signal)
-    pixels = np.rint(128 + 127 * unit).astype(np.uint8)
-    return _png(pixels.transpose(1, 2, 0), longest_px), scale
-
-
-def _png(pixels: NDArray[np.uint8], longest_px: int) -> bytes:
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    if max(picture.size) > longest_px:
-        ratio = longest_px / max(picture.size)
-        size = [max(1, round(side * ratio)) for side in picture.size]
-        picture = picture.resize((size[0], size[1]), Image.Resampling.BOX)
-    data = io.BytesIO()
-    # Runs alone: for filtered pictures as small as matches, and faster (measured).
-    picture.save(data, "png", compress_level=1, compress_type=_ZLIB_RUNS)
-    return data.getvalue()

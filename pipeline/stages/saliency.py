@@ -9,7 +9,6 @@ deviations. Gradient x input and integrated gradients are the same in both.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from pipeline.analysis.predictions import explained_classes
@@ -40,6 +38,7 @@ from pipeline.data.loader import Batch
 from pipeline.models.graph import Tap
 from pipeline.models.network import Network
 from pipeline.stages.image_stage import ImageStage
+from pipeline.stages.stored_pictures import MID_GREY, encode_png, scaled_pixels
 from schemas.jobs.saliency import ATTRIBUTIONS, Method, SaliencySpec
 from schemas.tables import Table
 
@@ -127,7 +126,7 @@ class SaliencyStage(ImageStage):
                 "predicted": int(p[place].argmax()),
             }
             for method, values in maps.items():
-                zero = 128 if method in SIGNED else 0
+                zero = MID_GREY if method in SIGNED else 0
                 png, scale = saliency_png(values[place], zero, self.spec.picture_px)
                 left = float(values[place].sum() - changes[place])
                 found.append(
@@ -232,14 +231,8 @@ def saliency_png(values: NDArray[np.float64], zero: int, longest_px: int) -> tup
         The PNG, and the scale: ``value = (pixel - zero) / (255 - zero) * scale``.
     """
     small = values if max(values.shape[-2:]) <= longest_px else _reduced(values, longest_px)
-    scale = float(np.abs(small).max())
-    unit = small / scale if 0 < scale < np.inf else np.zeros_like(small)
-    pixels = np.rint(zero + (255 - zero) * unit).astype(np.uint8)
-    if pixels.ndim == 3:
-        pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "png", compress_level=1)
-    return data.getvalue(), scale
+    pixels, scale = scaled_pixels(small, zero)
+    return encode_png(pixels), scale
 
 
 def _reduced(values: NDArray[np.float64], longest_px: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from PIL import Image
 import tests.tiny_nets as nets
 from pipeline.data.preprocess import normalise
 from pipeline.models.load import load_model
-from pipeline.stages.class_models import ClassModelsStage, cut_out, picture_png, to_frames
+from pipeline.stages.class_models import ClassModelsStage, cut_out, to_frames
 from pipeline.stages.model_stage import ScanSource
 from pipeline.store import JobFolder, JobStore
 from pipeline.store.encode import encode
@@ -137,11 +137,3 @@ def test_to_frames_undoes_normalise():
 def test_cut_out_is_where_box_and_frame_overlap():
     frame = torch.arange(3 * 36).view(3, 6, 6)
     assert torch.equal(cut_out(frame, np.array([-2, 3, 4, 9])), frame[:, 0:4, 3:6])
-
-
-def test_picture_png_reduces_a_larger_picture():
-    pixels = torch.full((3, 40, 20), 7, dtype=torch.uint8)
-    assert Image.open(io.BytesIO(picture_png(pixels, 40))).size == (20, 40)
-    small = Image.open(io.BytesIO(picture_png(pixels, 16)))
-    assert small.size == (8, 16)
-    assert small.getextrema() == ((7, 7),) * 3
