@@ -160,11 +160,7 @@ def _of(subject: Subject, window_px: int, pairs: int) -> list[Comparison]:
         f"default memory layout, stride {window_px}"
     )
     sides: list[tuple[str, Callable[[], Lap], str]] = [
-        (
-            others,
-            partial(_captum, subject, window_px, best),
-            captum,
-        ),
+        (others, partial(_captum, subject, window_px, best), captum),
         (
             f"ours, whole forward passes in batches, channels_last, stride {window_px}",
             partial(_ours, subject, dense),
@@ -176,15 +172,12 @@ def _of(subject: Subject, window_px: int, pairs: int) -> list[Comparison]:
             "",
         ),
     ]
+    compare = partial(compare_rates, name, counted="positions")
     return [
         row
         for other, lap, target in sides
-        for row in compare_rates(
-            name,
-            (what, other),
-            alternate(own, lap, pairs=pairs),
-            target=target,
-            counted="positions",
+        for row in compare(
+            sides=(what, other), laps=alternate(own, lap, pairs=pairs), target=target
         )
     ]
 
