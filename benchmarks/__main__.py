@@ -19,7 +19,10 @@ from benchmarks.options import Options
 from benchmarks.timing import Comparison, table
 from schemas.specs import DatasetSpec, ModelSpec
 
-NAMES = ("scan", "crp", "memory", "project", "gallery", "occlude")
+NAMES = (
+    "scan", "crp", "memory", "project", "gallery", "occlude", "saliency", "class_models",
+    "invariance",
+)  # fmt: skip
 RESULTS = Path(__file__).with_name("results")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -18,7 +18,7 @@ from captum.attr import Occlusion
 from torch import Tensor, nn
 
 from benchmarks.options import Options
-from benchmarks.timing import Comparison, Lap, alternate, peak_rss_bytes, stopwatch
+from benchmarks.timing import Comparison, Lap, alternate, compare_rates, peak_rss_bytes, stopwatch
 from jobs import engine
 from pipeline.analysis.occlusion.occluder import Occluder
 from pipeline.models.affected_regions import affected_regions
@@ -124,7 +124,9 @@ def _beside_whole(subject: Subject) -> list[Comparison]:
         f"ours, engine {ours.engine}, stride 16, {len(ours.grid.corners)} positions",
         "ours, whole forward passes in batches, channels_last, stride 16",
     )
-    return _compared(f"{subject.arch}, window 32", sides, laps, "at least 0.95")
+    return compare_rates(
+        f"{subject.arch}, window 32", sides, laps, target="at least 0.95", counted="positions"
+    )
 
 
 def _small_window(subject: Subject) -> list[Comparison]:
@@ -134,7 +136,9 @@ def _small_window(subject: Subject) -> list[Comparison]:
         f"ours, engine {ours.engine}, stride {STRIDE}; counted bound {subject.bound(ours):.2f}",
         "ours, whole forward passes in batches, channels_last, stride 32",
     )
-    return _compared(f"{subject.arch}, window 8", sides, laps, "higher than at 16")
+    return compare_rates(
+        f"{subject.arch}, window 8", sides, laps, target="higher than at 16", counted="positions"
+    )
 
 
 def _of(subject: Subject, window_px: int, pairs: int) -> list[Comparison]:
@@ -156,11 +160,7 @@ def _of(subject: Subject, window_px: int, pairs: int) -> list[Comparison]:
         f"default memory layout, stride {window_px}"
     )
     sides: list[tuple[str, Callable[[], Lap], str]] = [
-        (
-            others,
-            partial(_captum, subject, window_px, best),
-            captum,
-        ),
+        (others, partial(_captum, subject, window_px, best), captum),
         (
             f"ours, whole forward passes in batches, channels_last, stride {window_px}",
             partial(_ours, subject, dense),
@@ -172,22 +172,13 @@ def _of(subject: Subject, window_px: int, pairs: int) -> list[Comparison]:
             "",
         ),
     ]
+    compare = partial(compare_rates, name, counted="positions")
     return [
         row
         for other, lap, target in sides
-        for row in _compared(name, (what, other), alternate(own, lap, pairs=pairs), target)
-    ]
-
-
-def _compared(
-    name: str, sides: tuple[str, str], laps: tuple[list[Lap], list[Lap]], target: str
-) -> list[Comparison]:
-    """Positions a second, and positions a processor second, the steadier of the two."""
-    wall = [tuple(lap.images / lap.seconds for lap in side) for side in laps]
-    cpu = [tuple(lap.images / (lap.cpu_seconds or lap.seconds) for lap in side) for side in laps]
-    return [
-        Comparison(name, "positions/s", *sides, *wall, target),
-        Comparison(name, "positions/cpu-s", *sides, *cpu),
+        for row in compare(
+            sides=(what, other), laps=alternate(own, lap, pairs=pairs), target=target
+        )
     ]
 
 

@@ -115,6 +115,7 @@ def compare_rates(
     laps: tuple[Sequence[Lap], Sequence[Lap]],
     *,
     target: str = "",
+    counted: str = "images",
 ) -> list[Comparison]:
     """Images a second of both sides and, where both know it, images a processor second.
 
@@ -125,16 +126,17 @@ def compare_rates(
         sides: names of the sides.
         laps: what `alternate` gave.
         target: of the ratio first / second of the images a second.
+        counted: what stands in place of images, in the plural.
     """
     first, second = ([lap.images / lap.seconds for lap in side] for side in laps)
-    found = [Comparison(what, "images/s", *sides, tuple(first), tuple(second), target)]
+    found = [Comparison(what, f"{counted}/s", *sides, tuple(first), tuple(second), target)]
     costs = [[lap.cpu_seconds for lap in side if lap.cpu_seconds] for side in laps]
     if all(len(cost) == len(side) for cost, side in zip(costs, laps, strict=True)):
         rates = (
             tuple(lap.images / cost for lap, cost in zip(side, paid, strict=True))
             for side, paid in zip(laps, costs, strict=True)
         )
-        found.append(Comparison(what, "images/cpu-s", *sides, *rates))
+        found.append(Comparison(what, f"{counted}/cpu-s", *sides, *rates))
     return found
 
 

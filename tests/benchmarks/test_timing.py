@@ -86,6 +86,14 @@ def test_rates_without_processor_time_on_one_side_give_wall_time_only():
     assert found[0].ratio.median == 2
 
 
+def test_rates_of_other_things_than_images_say_so():
+    laps = ([Lap(8, 2.0, 1.0)], [Lap(8, 4.0, 1.0)])
+
+    found = compare_rates("x", ("a", "b"), laps, counted="steps")
+
+    assert [one.unit for one in found] == ["steps/s", "steps/cpu-s"]
+
+
 def test_comparison_as_a_dict_carries_what_was_worked_out():
     record = asdict(Comparison("x", "images/s", "a", "b", (3.0,), (2.0,)))
 
