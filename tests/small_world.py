@@ -22,7 +22,7 @@ JOBS = ("scan", "project", "occlude")
 TABLES = {
     "scan": ("images", "layers", "rejects", "top_patches", "units"),
     "project": ("projections",),
-    "occlude": ("maps", "pictures"),
+    "occlude": ("map_projections", "maps", "pictures"),
 }
 IMAGES = 24
 LOCAL = {"local": True, "threads": 1}

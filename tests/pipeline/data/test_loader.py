@@ -248,7 +248,8 @@ def test_close_ends_the_threads(images: pa.Table):
 
     loader.close()
 
-    assert len(its_own) == 5
+    # A pool begins no thread while another one of it is idle.
+    assert 1 <= len(its_own) <= 5
     assert not any(thread.is_alive() for thread in its_own)
     with pytest.raises(RuntimeError):
         next(loader.batches(SHARD))
