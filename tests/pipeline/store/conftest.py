@@ -36,7 +36,7 @@ def make_rows() -> Callable[[Table, int], pa.Table]:
             names = [field.name for field in kind]
             return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         if pa.types.is_string(kind):
-            return [f"text {i}" for i in range(count)]
+            return [f"text {i:03}" for i in range(count)]
         if pa.types.is_binary(kind):
             return [b"%d" % i for i in range(count)]
         return [kind.to_pandas_dtype()(i) for i in range(count)]
