@@ -74,7 +74,7 @@ def bounds(units: str) -> tuple[int, int]:
 
 
 def _upwards(text: str) -> str:
-    first, last = bounds(text)
+    first, last = bounds(text.rpartition(":")[2])
     if last < first:
         raise ValueError(f"a range goes upwards, {last}-{first}")
     return text
@@ -87,6 +87,14 @@ UnitRange = Annotated[
     AfterValidator(_upwards),
 ]
 """A unit or a range of them: ``3``, ``0-63``; `bounds` reads it."""
+_LAYER_UNITS = r"^.+:[0-9]{1,9}(-[0-9]{1,9})?$"
+LayerUnits = Annotated[
+    str,
+    Field(pattern=_LAYER_UNITS),
+    in_words(_LAYER_UNITS, "a glob over layers and units of them, relu*:3 or relu*:0-8, is needed"),
+    AfterValidator(_upwards),
+]
+"""Units of the layers that a glob names: ``features.12*:0-8``."""
 _UNIT_NAME = r"^.+:[0-9]{1,9}$"
 UnitName = Annotated[
     str, Field(pattern=_UNIT_NAME), in_words(_UNIT_NAME, "a layer and a unit, relu1:3, is needed")

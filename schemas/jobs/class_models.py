@@ -7,31 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.flags import Flag
 from schemas.job_info import JobInfo
 from schemas.specs import RunSpec, Spec
 from schemas.tables import BOX, CLASS_NAME, LAYER, UNIT, Column, Table
-from schemas.values import BatchSize, ClassName, Count, Natural, Side, bounds, in_words
+from schemas.values import BatchSize, ClassName, Count, LayerUnits, Natural, Side
 
-_UNITS = r"^.+:[0-9]{1,9}(-[0-9]{1,9})?$"
-
-
-def _upwards(text: str) -> str:
-    first, last = bounds(text.rpartition(":")[2])
-    if last < first:
-        raise ValueError(f"a range goes upwards, {last}-{first}")
-    return text
-
-
-LayerUnits = Annotated[
-    str,
-    Field(pattern=_UNITS),
-    in_words(_UNITS, "a glob over layers and units of them, relu*:3 or relu*:0-8, is needed"),
-    AfterValidator(_upwards),
-]
-"""Units of the layers that a glob names: ``features.12*:0-8``."""
 Steps = Annotated[int, Field(gt=0, le=100_000)]
 Seeds = Annotated[int, Field(gt=0, le=1000)]
 Jitter = Annotated[int, Field(ge=0, le=4096)]

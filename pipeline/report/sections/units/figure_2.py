@@ -34,7 +34,7 @@ def draw_figure_2(run: Run) -> Image.Image:
         StoreError: a table cannot be read, or the projections are of another scan.
     """
     layers = choose_layers(run.table("layers", job="scan"))
-    chosen = [(layer, _draw_units(run, layer)) for layer in layers]
+    chosen = [(layer, _chosen_units(run, layer)) for layer in layers]
     paired = any(_paired(unit) for _, units in chosen for unit in units)
     shape = SheetShape(_TILE_PX, paired=paired)
     row = _TITLE + _LABEL + shape.height + _GAP
@@ -69,8 +69,8 @@ def choose_layers(layers: pd.DataFrame) -> Sequence[Row]:
     return able.iloc[places].to_dict("records")
 
 
-def _draw_units(run: Run, layer: Row) -> list[UnitRecord]:
-    """Units by chance; of those with projections, where the layer has any."""
+def _chosen_units(run: Run, layer: Row) -> list[UnitRecord]:
+    """Units chosen by chance; of those with projections, where the layer has any."""
     name = layer["layer"]
     table, job = ("top_patches", "scan")
     if PatchReader(run).projected(name):
